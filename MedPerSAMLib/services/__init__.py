@@ -1,0 +1,1 @@
+"""Floor 2: models and images on disk, evaluation and the command line."""
