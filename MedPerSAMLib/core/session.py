@@ -1,0 +1,103 @@
+"""What the structures of one volume, or the targets of one annotated image, share: computed once, used by every method."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from MedPerSAMLib.core.embeddings import Embedder, EmbeddingStore
+from MedPerSAMLib.core.intensity import normalise_image, normalise_volume
+from MedPerSAMLib.core.sam.predictor import Predictor
+from MedPerSAMLib.core.task import Volume
+
+
+class VolumeSession:
+    """One volume, one frozen model, and everything computed from them that does not depend on a structure.
+
+    Keep the session between structures and between a first result and its correction: the second run finds slices
+    normalised, embeddings and neighbour fields in place.
+
+    Args:
+        volume: the grey volume, slices along the first axis.
+        predictor: the frozen SAM; None for methods that need none.
+        warp_weights: starting weights of the warping network; None lets the warp start from the identity.
+        seed: the one seed of everything random.
+        model_name: names the model in the keys of a store that outlives the session.
+        store: where embeddings are kept; in memory unless given.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        predictor: Predictor | None = None,
+        warp_weights: Mapping[str, torch.Tensor] | None = None,
+        seed: int = 0,
+        model_name: str = "",
+        store: EmbeddingStore | None = None,
+    ) -> None:
+        self.volume, self.predictor, self.warp_weights, self.seed = volume, predictor, warp_weights, seed
+        self._model_name, self._store = model_name, store
+
+    @functools.cached_property
+    def slices(self) -> np.ndarray:
+        """(slices, rows, columns) float32 in 0..1."""
+        return normalise_volume(self.volume.array)
+
+    @functools.cached_property
+    def embedder(self) -> Embedder:
+        """Embeddings of this volume's slices; needs a predictor."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.volume.array)).hexdigest() if self._store else ""
+        return Embedder(self.predictor, self.slices, f"{digest} {self._model_name}", self._store)
+
+    @property
+    def in_plane_spacing(self) -> tuple[float, float]:
+        """Millimetres per (row, column)."""
+        return self.volume.spacing[1:]
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are worked on."""
+        return torch.device("cpu") if self.predictor is None else self.predictor.device
+
+
+class ImageSession:
+    """One annotated 2D image and the images that its mask is to be carried to.
+
+    Args:
+        image: (rows, columns) grey or (rows, columns, 3) colour.
+        mask: (rows, columns) bool of the annotated image.
+        targets: images of any size, grey or colour.
+        predictor: the frozen SAM; None for methods that need none.
+        warp_weights: as for VolumeSession.
+        seed: the one seed of everything random.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        targets: Sequence[np.ndarray],
+        predictor: Predictor | None = None,
+        warp_weights: Mapping[str, torch.Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.image, self.mask = normalise_image(image), mask
+        self.targets = [normalise_image(target) for target in targets]
+        self.predictor, self.warp_weights, self.seed = predictor, warp_weights, seed
+
+    def embedder(self, target: int | None) -> Embedder:
+        """Embeddings of target number ``target``, or of the annotated image for None; the slice index is 0."""
+        return self._embedders[len(self.targets) if target is None else target]
+
+    @functools.cached_property
+    def _embedders(self) -> list[Embedder]:
+        return [Embedder(self.predictor, image[None]) for image in [*self.targets, self.image]]
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are worked on."""
+        return torch.device("cpu") if self.predictor is None else self.predictor.device
