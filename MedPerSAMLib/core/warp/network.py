@@ -1,0 +1,136 @@
+"""The warping network: from a pair of frames to a smooth, invertible displacement field in one forward pass.
+
+A VoxelMorph-style 2D U-Net predicts a stationary velocity at half resolution, which is integrated by scaling and
+squaring. A second pass of the same network looks at the already warped frame and corrects what is left.
+
+Fields are in frame half-widths, so that they hold at any resolution: a field of value 1 moves by half a frame.
+``warp(images, field)(p) = images(p + field(p))``, channels (x, y).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class WarpConfig:
+    """Shape of the warping network.
+
+    Attributes:
+        widths: channels at full, 1/2, 1/4, 1/8 and 1/16 resolution.
+        steps: squarings of the integration.
+        passes: how often the network corrects its own result; all passes share their weights.
+        reach: largest velocity a pass can predict, in frame half-widths.
+    """
+
+    widths: tuple[int, ...] = (16, 32, 48, 64, 64)
+    steps: int = 7
+    passes: int = 2
+    reach: float = 0.5
+
+
+class WarpNetwork(nn.Module):
+    """Displacement field that carries a moving frame onto a fixed one."""
+
+    def __init__(self, config: WarpConfig = WarpConfig()) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        self.stem = _block(2, widths[0], 1)
+        self.down = nn.ModuleList(_block(a, b, 2) for a, b in zip(widths[:-1], widths[1:]))
+        self.deep = _block(widths[-1], widths[-1], 1)
+        self.up = nn.ModuleList(_block(a + b, b, 1) for a, b in zip(widths[:1:-1], widths[-2:0:-1]))
+        self.flow = nn.Conv2d(widths[1], 2, 3, padding=1)
+        nn.init.normal_(self.flow.weight, std=1e-5)
+        nn.init.zeros_(self.flow.bias)
+
+    def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        """Field (B, 2, s, s) that carries moving (B, 1, s, s) onto fixed (B, 1, s, s); s a multiple of 16."""
+        return self.fields(moving, fixed)[0]
+
+    def fields(self, moving: torch.Tensor, fixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The field, and the velocities (B, 2 * passes, s/2, s/2) whose smoothness a loss may ask for."""
+        moving, fixed = _standardise(moving, fixed)
+        field, velocities = None, []
+        for _ in range(self.config.passes):
+            seen = moving if field is None else warp(moving, field)
+            velocities.append(self.velocity(seen, fixed))
+            step = _enlarge(integrate(velocities[-1], self.config.steps), fixed.shape[-1])
+            field = step if field is None else compose(field, step)
+        return field, torch.cat(velocities, dim=1)
+
+    def velocity(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        """Stationary velocity (B, 2, s/2, s/2) of one pass for standardised frames."""
+        levels = [self.stem(torch.cat([moving, fixed], dim=1))]
+        for block in self.down:
+            levels.append(block(levels[-1]))
+        x = self.deep(levels[-1])
+        for block, skip in zip(self.up, levels[-2:0:-1]):
+            x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1))
+        return self.config.reach * torch.tanh(self.flow(x).float())
+
+
+def warp(images: torch.Tensor, field: torch.Tensor, padding: str = "border") -> torch.Tensor:
+    """Images (B, C, h, w) pulled back by a field (B, 2, h, w): the result at p is the image at p + field(p)."""
+    grid = _identity(field) + field
+    return F.grid_sample(
+        images.float(), grid.movedim(1, -1), mode="bilinear", padding_mode=padding, align_corners=False
+    )
+
+
+def integrate(velocity: torch.Tensor, steps: int = 7) -> torch.Tensor:
+    """Displacement (B, 2, h, w) after unit time of a stationary velocity (B, 2, h, w), by scaling and squaring."""
+    field = velocity / 2**steps
+    for _ in range(steps):
+        field = compose(field, field)
+    return field
+
+
+def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The one field that equals warping by ``first`` and then by ``second``; all (B, 2, h, w)."""
+    return second + warp(first, second)
+
+
+def load_warp(path: str | Path) -> WarpNetwork:
+    """The network of a safetensors file with its configuration in the metadata, in eval mode."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        config = json.loads(file.metadata()["config"])
+        state = {key: file.get_tensor(key).float() for key in file.keys()}
+    network = WarpNetwork(WarpConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+    network.load_state_dict(state, strict=True)
+    return network.eval()
+
+
+def warp_metadata(network: WarpNetwork) -> dict[str, str]:
+    """Metadata from which :func:`load_warp` rebuilds the network."""
+    return {"config": json.dumps(asdict(network.config))}
+
+
+def _block(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
+
+
+def _standardise(moving: torch.Tensor, fixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both frames with the mean and deviation of the pair removed."""
+    both = torch.cat([moving, fixed], dim=-1)
+    mean = both.mean((-2, -1), keepdim=True)
+    deviation = both.std((-2, -1), keepdim=True).clamp(min=1e-3)
+    return (moving - mean) / deviation, (fixed - mean) / deviation
+
+
+def _enlarge(field: torch.Tensor, size: int) -> torch.Tensor:
+    return F.interpolate(field, (size, size), mode="bilinear", align_corners=False)
+
+
+def _identity(field: torch.Tensor) -> torch.Tensor:
+    """(1, 2, h, w) pixel centres, (x, y) in -1..1."""
+    axes = [(torch.arange(n, device=field.device, dtype=field.dtype) + 0.5) / n * 2 - 1 for n in field.shape[-2:]]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])[None]
