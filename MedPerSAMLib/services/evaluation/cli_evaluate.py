@@ -1,0 +1,169 @@
+"""``medpersam evaluate``: every method on labelled data, by one of the protocols."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import MedPerSAMLib
+from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.services.evaluation.console import ConsoleProgress
+from MedPerSAMLib.services.evaluation.dataset import Dataset, LabelledSet
+from MedPerSAMLib.services.evaluation.protocol import PROTOCOLS, Protocol, protocol_class
+from MedPerSAMLib.services.evaluation.report import Report
+from MedPerSAMLib.services.evaluation.runner import run
+from MedPerSAMLib.services.evaluation.table import tables
+from MedPerSAMLib.services.evaluation.variants import Variant, available_variants, named_variants
+from MedPerSAMLib.services.evaluation.workbench import Options, Workbench
+
+STOPPED = 130
+"""Exit code of a run that Ctrl-C stopped."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add ``evaluate`` to the main command."""
+    parser = subparsers.add_parser("evaluate", help="measure every method on labelled data")
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of <set>/<case>/{image,label}.{nii.gz|png}")
+    parser.add_argument("--protocol", choices=list(PROTOCOLS), default="volume", help="what is measured")
+    parser.add_argument("--sets", type=_names, metavar="A,B", help="sets to measure (default: all with expert labels)")
+    parser.add_argument("--methods", type=_names, metavar="A,B", help="methods to compare (default: all)")
+    parser.add_argument("--ablation", action="store_true", help="add med-persam's steps, one more in each row")
+    parser.add_argument("--labels", type=_names, default=[], metavar="A,B", help="structures to measure (default: all)")
+    parser.add_argument("--cases", type=_positive, metavar="N", help="first N cases of each set only")
+    parser.add_argument("--model", metavar="NAME-OR-PATH", help="model (default: the embedded one)")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes to use")
+    parser.add_argument(
+        "--share-sessions",
+        action="store_true",
+        help="methods share embeddings and fields of a volume: faster, but later methods' seconds come out too low",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here, after every case")
+    parser.set_defaults(run=evaluate)
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Run the protocol, print its tables and write its JSON; 0, or 130 where Ctrl-C stopped it.
+
+    Raises:
+        InputError: the data, a set, a method or a label does not exist.
+        ModelError: the model cannot be loaded.
+        OutputError: the JSON cannot be written.
+    """
+    protocol = protocol_class(arguments.protocol).from_arguments(arguments)
+    sets = _chosen_sets(protocol, arguments)
+    variants, left_out = _chosen_variants(protocol, arguments)
+    options = Options(
+        model=_model_name(arguments.model) if protocol.kinds or any(v.needs_model for v in variants) else None,
+        device=arguments.device,
+        seed=arguments.seed,
+        variants=tuple(variants),
+        kinds=_chosen_kinds(protocol, arguments),
+        labels=tuple(arguments.labels),
+        share_sessions=arguments.share_sessions,
+    )
+    bench = Workbench.open(options)
+    console = bench.progress = ConsoleProgress(sys.stderr)
+    report = Report(protocol, _header(arguments, bench, left_out), arguments.json)
+    for name, reason in left_out.items():
+        console.line(f"left out: {name}: {reason}")
+    for note in bench.notes:
+        console.line(note)
+    stopped, finished = False, False
+    try:
+        for records in run(protocol, sets, bench, arguments.jobs):
+            report.add(records)
+            for record in records:
+                console.record(record)
+        finished = True
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        console.clear()
+        report.finish(partial=not finished)
+    if report.records:
+        print(tables(report.content(), protocol.columns))
+    if stopped:
+        where = f", kept in {arguments.json}" if arguments.json else ""
+        console.line(f"Stopped; partial figures from {len(report.records)} results{where}.")
+    return STOPPED if stopped else 0
+
+
+def _chosen_sets(protocol: Protocol, arguments: argparse.Namespace) -> list[LabelledSet]:
+    dataset = Dataset.open(arguments.data)
+    sets = dataset.select(arguments.sets) if arguments.sets else protocol.default_sets(dataset)
+    if not sets:
+        raise InputError(f"{arguments.data} holds no set for protocol {arguments.protocol!r}; name sets with --sets.")
+    protocol.check(sets)
+    known = {name for labelled in sets for case in labelled.cases for name in case.labels.values()}
+    for label in arguments.labels:
+        if label not in known:
+            raise InputError(f"No chosen set has a label {label!r}; use {', '.join(sorted(known))}.")
+    return [protocol.limit(labelled, arguments.cases) for labelled in sets] if arguments.cases else sets
+
+
+def _chosen_variants(protocol: Protocol, arguments: argparse.Namespace) -> tuple[list[Variant], dict[str, str]]:
+    if protocol.capability is None:
+        return [], {}
+    left_out: dict[str, str] = {}
+    if arguments.methods:
+        variants = named_variants(arguments.methods, protocol.capability)
+    elif arguments.ablation:
+        variants = []
+    else:
+        variants, left_out = available_variants(protocol.capability)
+    if arguments.ablation:
+        from MedPerSAMLib.services.evaluation.ablation import ablation_variants
+
+        variants = [*variants, *ablation_variants()]
+    if not variants:
+        raise InputError(f"No method can {protocol.capability} here: {left_out}; install what they need.")
+    return variants, left_out
+
+
+def _chosen_kinds(protocol: Protocol, arguments: argparse.Namespace) -> tuple[str, ...]:
+    if not protocol.kinds or not arguments.methods:
+        return protocol.kinds
+    for kind in arguments.methods:
+        if kind not in protocol.kinds:
+            raise InputError(f"There is no prompt kind {kind!r}; use {', '.join(protocol.kinds)}.")
+    return tuple(arguments.methods)
+
+
+def _model_name(name: str | None) -> str:
+    if name is not None:
+        return name
+    from MedPerSAMLib.services.models.registry import DEFAULT
+
+    return DEFAULT
+
+
+def _header(arguments: argparse.Namespace, bench: Workbench, left_out: dict[str, str]) -> dict[str, object]:
+    asked = {key: value for key, value in vars(arguments).items() if key not in ("run", "json", "data", "seed")}
+    return {
+        "protocol": arguments.protocol,
+        "version": MedPerSAMLib.__version__,
+        "model": bench.model,
+        "checksum": bench.checksum,
+        "device": bench.device,
+        "seed": arguments.seed,
+        "settings": {
+            "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()},
+            "methods": {variant.name: variant.describe_settings() for variant in bench.options.variants},
+        },
+        "notes": bench.notes,
+        "methods_left_out": left_out,
+    }
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number

@@ -1,0 +1,79 @@
+"""Which methods a run compares: a method as it ships, or one with other settings under a name of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from MedPerSAMLib.errors import InputError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method to measure.
+
+    Attributes:
+        name: how tables and JSON call it.
+        method: the method's name in ``core.methods``.
+        settings: the method's frozen settings dataclass; None for the method's defaults.
+    """
+
+    name: str
+    method: str
+    settings: object | None = None
+
+    def create(self) -> object:
+        """A fresh instance of the method."""
+        from MedPerSAMLib.core.methods import method_class
+
+        return method_class(self.method)() if self.settings is None else method_class(self.method)(settings=self.settings)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it works on embeddings."""
+        from MedPerSAMLib.core.methods import method_class
+
+        return bool(method_class(self.method).needs_model)
+
+    def describe_settings(self) -> dict[str, object]:
+        """The settings in use, as JSON values; empty for a method without any."""
+        settings = getattr(self.create(), "settings", None)
+        return dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else {}
+
+
+def named_variants(names: Sequence[str], capability: str) -> list[Variant]:
+    """The methods called ``names``.
+
+    Args:
+        names: of ``core.methods.METHODS``.
+        capability: what they must be able to do: "propagate" or "transfer".
+
+    Raises:
+        InputError: no method has that name, or it cannot do that.
+    """
+    from MedPerSAMLib.core.methods import METHODS, method_class
+
+    for name in names:
+        if not hasattr(method_class(name), capability):
+            able = [variant.name for variant in available_variants(capability)[0]]
+            raise InputError(f"The method {name!r} cannot {capability}; use {', '.join(able)} of {len(METHODS)} methods.")
+    return [Variant(name, name) for name in names]
+
+
+def available_variants(capability: str) -> tuple[list[Variant], dict[str, str]]:
+    """Every method that can do ``capability`` here, and why each of the others is left out."""
+    from MedPerSAMLib.core.methods import METHODS, method_class
+
+    variants, left_out = [], {}
+    for name in METHODS:
+        try:
+            found = method_class(name)
+        except ImportError as error:
+            left_out[name] = str(error)
+            continue
+        if hasattr(found, capability):
+            variants.append(Variant(name, name))
+        else:
+            left_out[name] = f"cannot {capability}"
+    return variants, left_out
