@@ -125,7 +125,7 @@ class WindowAttention(nn.Module):
 def distance_index(window: int) -> np.ndarray:
     """(window^2, window^2) int64: which bias belongs to each pair of pixels.
 
-    Seen from the first pixel, every (|rows|, |columns|) occurs once and in reading order, so the number of a distance is
+    Seen from the first pixel, every (|rows|, |columns|) occurs once and in reading order, so a distance has the number
     |rows| * window + |columns|.
     """
     rows, columns = np.divmod(np.arange(window * window), window)

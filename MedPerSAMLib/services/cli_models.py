@@ -1,0 +1,114 @@
+"""``medpersam models``: list, download, verify, import and remove models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Self
+
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.services.models.registry import DEFAULT
+from MedPerSAMLib.services.models.state import ModelState
+from MedPerSAMLib.services.models.store import ModelStore
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add ``models`` and its five actions; each sets ``run``, a function from the arguments to an exit code."""
+    models = subparsers.add_parser("models", help="list, download, verify, import and remove models")
+    actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="which models there are, and which are on this computer")
+    listing.set_defaults(run=list_models)
+
+    fetching = actions.add_parser("download", help="download a released model and check its SHA-256")
+    fetching.add_argument("name", metavar="NAME")
+    fetching.set_defaults(run=download_model)
+
+    checking = actions.add_parser("verify", help="hash and load models (all that are on this computer unless named)")
+    checking.add_argument("names", metavar="NAME", nargs="*")
+    checking.set_defaults(run=verify_models)
+
+    importing = actions.add_parser("import", help="copy a checkpoint from this computer, for use offline")
+    importing.add_argument("file", metavar="FILE", help="a .pth, .pt or .safetensors file of a SAM")
+    importing.add_argument("--name", help="what to call it (default: the released model's name, else the file's)")
+    importing.set_defaults(run=import_model)
+
+    removing = actions.add_parser("remove", help="delete a downloaded or imported model")
+    removing.add_argument("name", metavar="NAME")
+    removing.set_defaults(run=remove_model)
+
+
+def list_models(arguments: argparse.Namespace) -> int:
+    """Print a table of all models."""
+    store = ModelStore()
+    header = ("MODEL", "WHAT", "SIZE", "LICENCE", "STATE", "FILE")
+    rows = [_row(state) for state in store.states()]
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    print(f"* is used unless --model names another. Your models lie in {store.folder}")
+    return 0
+
+
+def download_model(arguments: argparse.Namespace) -> int:
+    """Download one model."""
+    from MedPerSAMLib.services.models.download import download
+
+    with _Line() as line:
+        state = download(arguments.name, progress=line)
+    print(f"{state.entry.name} is ready: {state.path} ({state.entry.licence} licence)")
+    return 0
+
+
+def verify_models(arguments: argparse.Namespace) -> int:
+    """Hash and load the named models, or all that are there."""
+    store = ModelStore()
+    present = [state.entry.name for state in store.states() if state.path.is_file()]
+    for name in arguments.names or present:
+        with _Line() as line:
+            checksum = store.verify(name, line)
+        print(f"{name} is intact: SHA-256 {checksum}")
+    return 0
+
+
+def import_model(arguments: argparse.Namespace) -> int:
+    """Copy a checkpoint into the folder."""
+    with _Line() as line:
+        state = ModelStore().import_model(arguments.file, arguments.name, line)
+    print(f"{state.entry.name} is ready ({state.entry.format} format): {state.path}")
+    return 0
+
+
+def remove_model(arguments: argparse.Namespace) -> int:
+    """Delete a model."""
+    print(f"Removed {ModelStore().remove(arguments.name)}")
+    return 0
+
+
+def _row(state: ModelState) -> Sequence[str]:
+    entry = state.entry
+    name = entry.name + " *" * (entry.name == DEFAULT)
+    size = "?" if state.bytes is None else f"{state.bytes / 1e6:.0f} MB"
+    return name, entry.title, size, entry.licence, state.state, str(state.path) if state.path.is_file() else "-"
+
+
+class _Line(Progress):
+    """One line on the terminal that is written over; nothing where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._last:
+            print(file=sys.stderr)
+
+    def on_step(self, phase: str, done: int, total: int) -> None:
+        text = f"{phase}: {done} of {total}"
+        if self._terminal and text != self._last:
+            print("\r" + text.ljust(len(self._last)), end="", file=sys.stderr, flush=True)
+            self._last = text
