@@ -1,0 +1,132 @@
+"""Where a volume's slices lie in the patient, and how a volume's voxels relate to a segmentation's.
+
+Arrays are in numpy order (k, j, i); an *axis* is an array axis, so axis 0 counts k. Slices of an axis are numbered by the
+array index along it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+
+from MedPerSAMLib.errors import InputError
+
+OBLIQUE_DEGREES = 1.0
+"""Beyond this angle a slice painted in one grid runs through several slices of the other within a usual field of view."""
+
+_PLANES = ("sagittal", "coronal", "axial")
+"""The plane that lies across the R, A and S direction."""
+
+
+def matrix_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """(4, 4) float64 copy of a VTK matrix."""
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def transform_between(source: slicer.vtkMRMLTransformableNode, target: slicer.vtkMRMLTransformableNode) -> vtk.vtkTransform:
+    """The linear transform from ``source``'s own coordinates to ``target``'s (their parent transforms).
+
+    Raises:
+        InputError: a transform between them is not linear.
+    """
+    parents = source.GetParentTransformNode(), target.GetParentTransformNode()
+    transform = vtk.vtkTransform()
+    if parents[0] is parents[1]:
+        return transform
+    matrix = vtk.vtkMatrix4x4()
+    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(*parents, matrix):
+        bent = next(p for p in parents if p is not None and not p.IsTransformToWorldLinear())
+        raise InputError(
+            f"The transform {bent.GetName()!r} is not linear, so voxels of volume and segmentation do not match one to one; "
+            "harden it (Transforms module) and resample, or put both nodes under the same transform."
+        )
+    transform.SetMatrix(matrix)
+    return transform
+
+
+def volume_to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """(4, 4) from the volume's (i, j, k) to world millimetres.
+
+    Raises:
+        InputError: the volume's transform is not linear.
+    """
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    parent = volume.GetParentTransformNode()
+    if parent is None:
+        return matrix_array(ijk_to_ras)
+    to_world = vtk.vtkMatrix4x4()
+    if not parent.GetMatrixTransformToWorld(to_world):
+        raise InputError(f"The volume's transform {parent.GetName()!r} is not linear; harden it in the Transforms module.")
+    return matrix_array(to_world) @ matrix_array(ijk_to_ras)
+
+
+def spacing_of(volume: slicer.vtkMRMLVolumeNode) -> tuple[float, float, float]:
+    """Millimetres per step along the array axes (k, j, i)."""
+    return tuple(reversed(volume.GetSpacing()))
+
+
+def plane_name(volume: slicer.vtkMRMLVolumeNode, axis: int) -> str:
+    """What people call the slices across an array axis: axial, coronal or sagittal, with "oblique" where they are turned."""
+    direction = _direction(volume_to_world(volume), axis)
+    nearest = int(np.argmax(np.abs(direction)))
+    turned = math.degrees(math.acos(min(1.0, abs(direction[nearest]))))
+    return ("oblique " if turned > 15 else "") + _PLANES[nearest]
+
+
+def slice_centre(volume: slicer.vtkMRMLVolumeNode, axis: int, index: int, pixel: tuple[float, float] | None = None) -> np.ndarray:
+    """World (R, A, S) of a slice's centre, or of the (row, column) ``pixel`` on it."""
+    shape = volume.GetImageData().GetDimensions()[::-1]
+    point = [(size - 1) / 2 for size in shape]
+    if pixel is not None:
+        for other, value in zip([a for a in range(3) if a != axis], pixel):
+            point[other] = value
+    point[axis] = index
+    return (volume_to_world(volume) @ [*point[::-1], 1.0])[:3]
+
+
+def nearest_slice(volume: slicer.vtkMRMLVolumeNode, axis: int, world: np.ndarray) -> int:
+    """The slice of ``axis`` nearest to a world point, clipped to the volume."""
+    ijk = np.linalg.inv(volume_to_world(volume)) @ [*world, 1.0]
+    count = volume.GetImageData().GetDimensions()[2 - axis]
+    return int(np.clip(round(float(ijk[2 - axis])), 0, count - 1))
+
+
+def axis_along(volume: slicer.vtkMRMLVolumeNode, normal: np.ndarray) -> int:
+    """The array axis whose slices face ``normal`` best."""
+    to_world = volume_to_world(volume)
+    return int(np.argmax([abs(np.dot(_direction(to_world, axis), normal)) for axis in range(3)]))
+
+
+@dataclass(frozen=True)
+class GridMatch:
+    """How a segmentation's own voxel grid lies in the volume's.
+
+    Attributes:
+        exact: every voxel of one is a voxel of the other (shifted, flipped or permuted by whole voxels).
+        degrees: the largest angle between matching axes.
+        coarser: a voxel of the segmentation is more than 1 % larger along some axis.
+    """
+
+    exact: bool
+    degrees: float
+    coarser: bool
+
+
+def compare_grids(volume_to_segment: np.ndarray) -> GridMatch:
+    """Judge the (4, 4) matrix from the volume's (i, j, k) to the segmentation's (i, j, k)."""
+    steps = volume_to_segment[:3, :3]
+    lengths = np.linalg.norm(steps, axis=0)
+    cosines = np.abs(steps / lengths).max(axis=0)
+    degrees = float(np.degrees(np.arccos(np.clip(cosines, 0, 1))).max())
+    exact = bool(np.allclose(np.abs(steps).sum(axis=0), 1, atol=1e-3) and np.allclose(volume_to_segment, np.round(volume_to_segment), atol=1e-2))
+    return GridMatch(exact, degrees, bool((lengths < 0.99).any()))
+
+
+def _direction(to_world: np.ndarray, axis: int) -> np.ndarray:
+    column = to_world[:3, 2 - axis]
+    return column / np.linalg.norm(column)

@@ -1,0 +1,143 @@
+"""Segments as masks on the volume's grid, read without adding anything to the scene."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.mrml.geometry import GridMatch, compare_grids, matrix_array, transform_between
+from MedPerSAMLib.mrml.shared_grid import Extent, label_array, offset_to, overlap
+
+
+def whole_extent(volume: slicer.vtkMRMLVolumeNode) -> Extent:
+    """The extent of all voxels of the volume."""
+    columns, rows, slices = volume.GetImageData().GetDimensions()
+    return (0, columns - 1, 0, rows - 1, 0, slices - 1)
+
+
+def slice_extent(volume: slicer.vtkMRMLVolumeNode, axis: int, index: int) -> Extent:
+    """The extent of one slice across an array axis."""
+    extent = list(whole_extent(volume))
+    extent[2 * (2 - axis) : 2 * (2 - axis) + 2] = [index, index]
+    return tuple(extent)
+
+
+def image_on(volume: slicer.vtkMRMLVolumeNode, extent: Extent, mask: np.ndarray | None = None) -> slicer.vtkOrientedImageData:
+    """An image on part of the volume's grid, in the volume's own coordinates.
+
+    Args:
+        volume: gives the grid.
+        extent: the part.
+        mask: bool of the extent's size in (k, j, i) order (axes of length 1 may be left out), or None for geometry only.
+    """
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent(extent)
+    if mask is not None:
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+        numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())[:] = mask.reshape(-1)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    image.SetGeometryFromImageToWorldMatrix(matrix)
+    return image
+
+
+def segment_of(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkSegment:
+    """The segment with that ID.
+
+    Raises:
+        InputError: there is none, or the segmentation does not hold labelmaps.
+    """
+    content = segmentation.GetSegmentation()
+    segment = content.GetSegment(segment_id) if content is not None else None
+    if segment is None:
+        raise InputError(f"The segmentation {segmentation.GetName()!r} has no segment {segment_id!r}; choose a segment that exists.")
+    source = content.GetSourceRepresentationName()
+    if content.GetNumberOfSegments() and source != _binary() and any(
+        content.GetNthSegment(i).GetRepresentation(source) for i in range(content.GetNumberOfSegments())
+    ):
+        raise InputError(
+            f"{segmentation.GetName()!r} is stored as {source.lower()}; open it in Segment Editor and let it convert to binary labelmap."
+        )
+    return segment
+
+
+def stored_labels(segment: slicer.vtkSegment) -> slicer.vtkOrientedImageData | None:
+    """The label image of the segment's layer, which other segments may share; None while it is empty. Not a copy."""
+    labels = segment.GetRepresentation(_binary())
+    return None if labels is None or labels.IsEmpty() else labels
+
+
+def read_mask(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    segment_id: str,
+    volume: slicer.vtkMRMLVolumeNode,
+    extent: Extent | None = None,
+) -> np.ndarray:
+    """Which voxels of the volume lie in the segment: nearest neighbour where the grids differ.
+
+    Args:
+        segmentation: the segmentation node, under any linear transform.
+        segment_id: the segment's ID.
+        volume: gives the grid, under any linear transform.
+        extent: the part to read; all of the volume unless given.
+
+    Returns:
+        (k, j, i) bool of the extent's size.
+
+    Raises:
+        InputError: no such segment, or a transform between the nodes is not linear.
+    """
+    extent = whole_extent(volume) if extent is None else extent
+    shape = (extent[5] - extent[4] + 1, extent[3] - extent[2] + 1, extent[1] - extent[0] + 1)
+    segment = segment_of(segmentation, segment_id)
+    transform = transform_between(segmentation, volume)
+    labels = stored_labels(segment)
+    if labels is None:
+        return np.zeros(shape, bool)
+    offset = offset_to(labels, segmentation, volume)
+    if offset is not None:
+        mask = np.zeros(shape, bool)
+        shared = overlap(labels, offset, extent)
+        if shared is not None:
+            mask[shared[0]] = label_array(labels)[shared[1]] == segment.GetLabelValue()
+        return mask
+    out = slicer.vtkOrientedImageData()
+    done = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        labels, image_on(volume, extent), out, False, False, transform
+    )
+    if not done:
+        raise InputError(f"The segment {segment.GetName()!r} could not be brought onto the volume's grid; check both geometries.")
+    values = numpy_support.vtk_to_numpy(out.GetPointData().GetScalars())
+    return (values == segment.GetLabelValue()).reshape(shape)
+
+
+def read_slice(
+    segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode, axis: int, index: int
+) -> np.ndarray:
+    """(rows, columns) bool of one slice of a segment; see :func:`read_mask`."""
+    return read_mask(segmentation, segment_id, volume, slice_extent(volume, axis, index)).squeeze(axis)
+
+
+def match_grids(
+    segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode
+) -> GridMatch | None:
+    """How the segment's stored voxels lie in the volume's; None while the segment has no voxels of its own.
+
+    Raises:
+        InputError: a transform between the nodes is not linear.
+    """
+    labels = stored_labels(segment_of(segmentation, segment_id))
+    if labels is None:
+        return None
+    segment_to_world, volume_to_ras = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    labels.GetImageToWorldMatrix(segment_to_world)
+    volume.GetIJKToRASMatrix(volume_to_ras)
+    between = matrix_array(transform_between(volume, segmentation).GetMatrix())
+    return compare_grids(np.linalg.inv(matrix_array(segment_to_world)) @ between @ matrix_array(volume_to_ras))
+
+
+def _binary() -> str:
+    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()

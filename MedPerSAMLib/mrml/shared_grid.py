@@ -1,0 +1,103 @@
+"""The quick way in and out of a segment whose voxels are the volume's, only counted from another corner.
+
+That is the usual case: a segmentation made for this volume. A slice then is a numpy assignment instead of a merge that
+copies the whole layer (0.1 s for a segment of 300 slices of 512x512). Every other case takes the ways of
+``segment_reader`` and ``segment_writer`` through Slicer's resampling.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from MedPerSAMLib.mrml.geometry import matrix_array, transform_between
+
+Extent = tuple[int, int, int, int, int, int]
+"""First and last i, j and k, as VTK counts them."""
+
+_TOLERANCE = 1e-3
+"""Voxels: far below the half voxel at which nearest neighbour would choose another one."""
+
+
+def offset_to(labels: slicer.vtkOrientedImageData, segmentation, volume) -> tuple[int, int, int] | None:
+    """What to add to the volume's (i, j, k) to get the label image's; None unless the two grids only differ by that."""
+    stored, ijk_to_ras = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    labels.GetImageToWorldMatrix(stored)
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    between = matrix_array(transform_between(volume, segmentation).GetMatrix())
+    step = np.linalg.inv(matrix_array(stored)) @ between @ matrix_array(ijk_to_ras)
+    shift = np.round(step[:3, 3])
+    corner = np.array(volume.GetImageData().GetDimensions(), float)
+    expected, actual = corner + shift, (step @ [*corner, 1.0])[:3]
+    same = np.allclose(step[:3, :3], np.eye(3), atol=_TOLERANCE) and np.allclose(step[:3, 3], shift, atol=0.01)
+    return tuple(int(v) for v in shift) if same and np.allclose(expected, actual, atol=0.05) else None
+
+
+def label_array(labels: slicer.vtkOrientedImageData) -> np.ndarray:
+    """The (k, j, i) labels of an image, not a copy."""
+    return numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars()).reshape(labels.GetDimensions()[::-1])
+
+
+def overlap(labels: slicer.vtkOrientedImageData, offset: tuple[int, int, int], extent: Extent) -> tuple[tuple, tuple] | None:
+    """Index expressions of what ``extent`` of the volume and the label image share: (into the extent, into the labels)."""
+    stored = labels.GetExtent()
+    ours, theirs = [], []
+    for axis in range(3):
+        first, last = extent[2 * axis] + offset[axis], extent[2 * axis + 1] + offset[axis]
+        low, high = max(first, stored[2 * axis]), min(last, stored[2 * axis + 1])
+        if low > high:
+            return None
+        ours.insert(0, slice(low - first, high - first + 1))
+        theirs.insert(0, slice(low - stored[2 * axis], high - stored[2 * axis] + 1))
+    return tuple(ours), tuple(theirs)
+
+
+def contains(labels: slicer.vtkOrientedImageData, offset: tuple[int, int, int], extent: Extent) -> bool:
+    """Whether all of the volume's ``extent`` lies in the label image's."""
+    stored = labels.GetExtent()
+    return all(
+        stored[2 * a] <= extent[2 * a] + offset[a] and extent[2 * a + 1] + offset[a] <= stored[2 * a + 1] for a in range(3)
+    )
+
+
+def grow(labels: slicer.vtkOrientedImageData, extent: Extent) -> None:
+    """Enlarge a label image to hold ``extent`` (in its own counting) too; what it shows does not change."""
+    stored = labels.GetExtent()
+    wanted = [(min, max)[i % 2](stored[i], extent[i]) for i in range(6)]
+    if list(stored) != wanted:
+        pad_to(labels, wanted)
+
+
+def pad_to(labels: slicer.vtkOrientedImageData, extent) -> None:
+    """Give a label image that extent, zeros where it had nothing.
+
+    The zeros are asked of the system, which hands out memory only where something is written: enlarging a segment to 300
+    slices of 512x512 takes no time, where VTK's padding takes 0.4 s.
+    """
+    stored, old = labels.GetExtent(), label_array(labels)
+    sizes = [extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0)]
+    new = np.zeros(sizes, old.dtype)
+    into, out_of = [], []
+    for axis in (2, 1, 0):
+        low, high = max(stored[2 * axis], extent[2 * axis]), min(stored[2 * axis + 1], extent[2 * axis + 1])
+        into.append(slice(low - extent[2 * axis], high - extent[2 * axis] + 1))
+        out_of.append(slice(low - stored[2 * axis], high - stored[2 * axis] + 1))
+    new[tuple(into)] = old[tuple(out_of)]
+    scalars = numpy_support.numpy_to_vtk(new.reshape(-1), deep=False)
+    scalars.SetName(labels.GetPointData().GetScalars().GetName())
+    labels.SetExtent(list(extent))
+    labels.GetPointData().SetScalars(scalars)
+    labels.Modified()
+
+
+def tight_extent(labels: slicer.vtkOrientedImageData) -> Extent | None:
+    """The extent of the labels that are not 0; None where there are none."""
+    values, first = label_array(labels), labels.GetExtent()[::2]
+    across = values.max(axis=0)
+    used = [across.any(axis=0), across.any(axis=1), np.array([plane.any() for plane in values])]
+    if not across.any():
+        return None
+    ends = [(int(np.flatnonzero(u)[0]), int(np.flatnonzero(u)[-1])) for u in used]
+    return tuple(first[axis] + end for axis in range(3) for end in ends[axis])
