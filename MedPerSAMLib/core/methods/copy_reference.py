@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from MedPerSAMLib.core.methods.slicewise import Collector, by_nearest_reference, open_slices
+from MedPerSAMLib.core.methods.slicewise import (
+    Collector,
+    annotated_mask,
+    by_nearest_reference,
+    distance_confidence,
+    open_slices,
+)
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.session import ImageSession, VolumeSession
 from MedPerSAMLib.core.task import Propagation, Reference, Transfer
@@ -18,8 +23,7 @@ class CopySettings:
     """How sure a copy claims to be; our own choice, there is no paper.
 
     Attributes:
-        reach: distance at which the confidence has fallen to 1/e, in units of r = sqrt(area / pi) of the copied mask:
-            a ball's outline changes on the scale of its radius.
+        reach: distance at which the confidence has fallen to 1/e, in units of r = sqrt(area / pi) of the copied mask.
         unrelated_confidence: confidence on another image, of which a copy knows nothing.
     """
 
@@ -48,24 +52,24 @@ class CopyReference:
         volume = session.volume
         indices = open_slices(volume, reference, slices)
         collector = Collector(volume, reference, progress, "copying", len(indices))
-        thickness, row_mm, column_mm = volume.spacing
         for annotated, members in by_nearest_reference(indices, reference.masks).items():
             mask = reference.masks[annotated]
-            reach_mm = self.settings.reach * math.sqrt(np.count_nonzero(mask) * row_mm * column_mm / math.pi)
             for index in members:
-                collector.add(index, mask, math.exp(-abs(index - annotated) * thickness / reach_mm))
+                distance_mm = abs(index - annotated) * volume.spacing[0]
+                confidence = distance_confidence(distance_mm, mask, session.in_plane_spacing, self.settings.reach)
+                collector.add(index, mask, confidence)
         return collector.result()
 
     def transfer(self, session: ImageSession, progress: Progress) -> list[Transfer]:
         """The mask on every target, resized by nearest neighbour to the target's shape.
 
         Raises:
+            InputError: the mask is empty or does not fit the annotated image.
             Cancelled: the user asked for it.
         """
-        transfers = []
+        mask, transfers = annotated_mask(session), []
         for done, target in enumerate(session.targets, start=1):
-            mask = _resized(np.asarray(session.mask, bool), target.shape[:2])
-            transfers.append(Transfer(mask, self.settings.unrelated_confidence))
+            transfers.append(Transfer(_resized(mask, target.shape[:2]), self.settings.unrelated_confidence))
             progress.step("copying", done, len(session.targets))
         return transfers
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.session import ImageSession
 from MedPerSAMLib.core.task import Propagation, Reference, Volume
 from MedPerSAMLib.errors import InputError
 
@@ -36,6 +38,34 @@ def by_nearest_reference(indices: Iterable[int], annotated: Iterable[int]) -> di
     for index in indices:
         groups[min(groups, key=lambda reference: (abs(reference - index), reference))].append(index)
     return groups
+
+
+def distance_confidence(distance_mm: float, mask: np.ndarray, spacing: tuple[float, float], reach: float) -> float:
+    """Confidence in 0..1 of a method that has no measure of its own: it falls with the distance from the annotation.
+
+    Args:
+        distance_mm: from the annotated slice.
+        mask: (rows, columns) bool of the annotated slice, not empty.
+        spacing: millimetres per (row, column).
+        reach: distance at which it has fallen to 1/e, in units of r = sqrt(area / pi) of the mask: a ball's outline
+            changes on the scale of its radius.
+    """
+    radius_mm = math.sqrt(np.count_nonzero(mask) * spacing[0] * spacing[1] / math.pi)
+    return math.exp(-distance_mm / (reach * radius_mm))
+
+
+def annotated_mask(session: ImageSession) -> np.ndarray:
+    """(rows, columns) bool mask of the session's annotated image.
+
+    Raises:
+        InputError: the mask is empty or nearly so, or has another shape than the image.
+    """
+    mask = np.asarray(session.mask, bool)
+    if mask.shape != session.image.shape[:2]:
+        raise InputError(
+            f"The mask is {mask.shape}, the annotated image {session.image.shape[:2]}; give the mask of this image."
+        )
+    return Reference({0: mask}, "The annotated image's structure").masks[0]
 
 
 class Collector:
