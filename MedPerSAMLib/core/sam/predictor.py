@@ -66,21 +66,24 @@ class Predictor:
         """(B, 1 or 3, s, s) in 0..1 -> (B, 3, s, s) as the encoder was trained on."""
         return (frames.expand(-1, 3, -1, -1).to(self.device) * 255 - self.sam.pixel_mean) / self.sam.pixel_std
 
-    @torch.inference_mode()
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Embed (B, 1 or 3, s, s) frames with values 0..1; returns (B, C, e, e) float32 on the device."""
-        parts = []
-        for start in range(0, len(frames), self.batch):
-            with torch.autocast(self.device.type, dtype=_half(self.device), enabled=_gains_by_half(self.device)):
-                parts.append(self.sam.image_encoder(self.normalise(frames[start : start + self.batch])).float())
+        half = torch.autocast(self.device.type, dtype=_half(self.device), enabled=_gains_by_half(self.device))
+        with torch.inference_mode(), half:
+            parts = [
+                self.sam.image_encoder(self.normalise(frames[start : start + self.batch])).float()
+                for start in range(0, len(frames), self.batch)
+            ]
+        # Joined outside inference mode, so that heads may be trained on embeddings.
         return torch.cat(parts)
 
-    @torch.inference_mode()
     def decode(self, embeddings: torch.Tensor, prompts: Prompts, multimask: bool = False) -> Decoded:
         """Masks for (B, C, e, e) embeddings, one prompt set each."""
-        logits, iou = decode(self.sam, embeddings.to(self.device), prompts)
+        with torch.inference_mode():
+            logits, iou = decode(self.sam, embeddings.to(self.device), prompts)
         keep = slice(1, None) if multimask else slice(0, 1)
-        return Decoded(logits[:, keep], iou[:, keep].clamp(0, 1))
+        # Copied outside inference mode, so that masks may be targets of a loss.
+        return Decoded(logits[:, keep].clone(), iou[:, keep].clamp(0, 1))
 
 
 def decode(sam: torch.nn.Module, embeddings: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,7 +130,9 @@ def upsample(logits: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _half(device: torch.device) -> torch.dtype:
-    return torch.float16 if device.type == "cuda" and not torch.cuda.is_bf16_supported() else torch.bfloat16
+    """bfloat16 where the device has it; older GPUs would only emulate it."""
+    native = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if native else torch.float16
 
 
 def _gains_by_half(device: torch.device) -> bool:
