@@ -16,9 +16,7 @@ from MedPerSAMLib.services.evaluation.runner import run
 from MedPerSAMLib.services.evaluation.table import tables
 from MedPerSAMLib.services.evaluation.variants import Variant, available_variants, named_variants
 from MedPerSAMLib.services.evaluation.workbench import Options, Workbench
-
-STOPPED = 130
-"""Exit code of a run that Ctrl-C stopped."""
+from MedPerSAMLib.services.interrupt import EXIT_CODE
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -27,12 +25,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of <set>/<case>/{image,label}.{nii.gz|png}")
     parser.add_argument("--protocol", choices=list(PROTOCOLS), default="volume", help="what is measured")
     parser.add_argument("--sets", type=_names, metavar="A,B", help="sets to measure (default: all with expert labels)")
-    parser.add_argument("--methods", type=_names, metavar="A,B", help="methods to compare (default: all)")
+    parser.add_argument(
+        "--methods",
+        type=_names,
+        metavar="A,B",
+        help="methods to compare (default: all); with other settings: 'method:field=value;field=value'",
+    )
     parser.add_argument("--ablation", action="store_true", help="add med-persam's steps, one more in each row")
     parser.add_argument("--labels", type=_names, default=[], metavar="A,B", help="structures to measure (default: all)")
     parser.add_argument("--cases", type=_positive, metavar="N", help="first N cases of each set only")
     parser.add_argument("--model", metavar="NAME-OR-PATH", help="model (default: the embedded one)")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes to use")
     parser.add_argument(
@@ -88,7 +91,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if stopped:
         where = f", kept in {arguments.json}" if arguments.json else ""
         console.line(f"Stopped; partial figures from {len(report.records)} results{where}.")
-    return STOPPED if stopped else 0
+    return EXIT_CODE if stopped else 0
 
 
 def _chosen_sets(protocol: Protocol, arguments: argparse.Namespace) -> list[LabelledSet]:

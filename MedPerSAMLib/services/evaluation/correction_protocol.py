@@ -51,6 +51,7 @@ class CorrectionProtocol(Protocol):
         spacing = volume.spacing if labelled.has_spacing else None
         for variant, session in bench.sessions(volume):
             for structure in structures(label, bench.wanted(case.labels)):
+                bench.announce(labelled.name, item, variant.name, structure.name)
                 start = time.perf_counter()
                 first = propagate(variant.create(), session, structure, [structure.reference], bench)
                 middle = time.perf_counter()

@@ -91,10 +91,9 @@ class Case:
     def _read(self, stem: str) -> tuple[np.ndarray, tuple[float, ...]]:
         import SimpleITK as sitk
 
-        try:
-            image = sitk.ReadImage(str(self._path(stem)))
-        except RuntimeError as error:
-            raise InputError(f"{self._path(stem)} cannot be read as an image; fetch or export it again.") from error
+        from MedPerSAMLib.services.images.volume_file import read_image
+
+        image = read_image(self._path(stem))
         return sitk.GetArrayFromImage(image), tuple(image.GetSpacing()[::-1])
 
 

@@ -59,6 +59,7 @@ class ImageProtocol(Protocol):
             return
         reference, targets = _pairs(labelled, item)
         for variant in bench.options.variants:
+            bench.announce(labelled.name, item, variant.name)
             session = bench.image_session(reference.image, reference.truth, [target.image for target in targets])
             start = time.perf_counter()
             results, notes = _transfer(variant.create(), session, targets, bench)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,19 +48,38 @@ def named_variants(names: Sequence[str], capability: str) -> list[Variant]:
     """The methods called ``names``.
 
     Args:
-        names: of ``core.methods.METHODS``.
+        names: of ``core.methods.METHODS``; ``method:field=value;field=value`` is the method with other settings.
         capability: what they must be able to do: "propagate" or "transfer".
 
     Raises:
-        InputError: no method has that name, or it cannot do that.
+        InputError: no method has that name, it cannot do that, or it has no such setting.
     """
-    from MedPerSAMLib.core.methods import METHODS, method_class
+    from MedPerSAMLib.core.methods import method_class
 
+    variants = []
     for name in names:
-        if not hasattr(method_class(name), capability):
-            able = [variant.name for variant in available_variants(capability)[0]]
-            raise InputError(f"The method {name!r} cannot {capability}; use {', '.join(able)} of {len(METHODS)} methods.")
-    return [Variant(name, name) for name in names]
+        method, _, changes = name.partition(":")
+        if not hasattr(method_class(method), capability):
+            able = ", ".join(variant.name for variant in available_variants(capability)[0])
+            raise InputError(f"The method {method!r} cannot {capability}; use one of {able}.")
+        variants.append(Variant(name, method, _changed_settings(method, changes) if changes else None))
+    return variants
+
+
+def _changed_settings(method: str, changes: str) -> object:
+    settings = getattr(Variant(method, method).create(), "settings", None)
+    known = [field.name for field in dataclasses.fields(settings)] if dataclasses.is_dataclass(settings) else []
+    values = {}
+    for change in changes.split(";"):
+        key, _, value = change.partition("=")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3) or known or ["none: it has no settings"]
+            raise InputError(f"{method} has no setting {key!r}; use {', '.join(near)}.")
+        try:
+            values[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError) as error:
+            raise InputError(f"{value!r} is no value for {method}'s {key}; write a number, True, False or None.") from error
+    return dataclasses.replace(settings, **values)
 
 
 def available_variants(capability: str) -> tuple[list[Variant], dict[str, str]]:

@@ -42,6 +42,7 @@ class VolumeProtocol(Protocol):
         spacing = volume.spacing if labelled.has_spacing else None
         for variant, session in bench.sessions(volume):
             for structure in structures(label, bench.wanted(case.labels)):
+                bench.announce(labelled.name, item, variant.name, structure.name)
                 start = time.perf_counter()
                 result = propagate(variant.create(), session, structure, [structure.reference], bench)
                 seconds = time.perf_counter() - start

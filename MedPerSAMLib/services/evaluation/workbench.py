@@ -83,11 +83,11 @@ class Workbench:
         return bench
 
     def _load_warp_weights(self) -> Mapping[str, object] | None:
-        from MedPerSAMLib.weights import weights_path
-
         try:
+            from MedPerSAMLib.weights import weights_path
+
             path = weights_path("warp.safetensors")
-        except ModelError as error:
+        except (ImportError, ModelError) as error:
             self.notes.append(f"No starting weights for the warp, it starts from the identity: {error}")
             return None
         from safetensors.torch import load_file
@@ -109,6 +109,10 @@ class Workbench:
         from MedPerSAMLib.core.session import ImageSession
 
         return ImageSession(image, mask, targets, self.predictor, self.warp_weights, self.options.seed)
+
+    def announce(self, *subject: str) -> None:
+        """Say what is worked on, to a listener that shows it."""
+        self.progress.subject = " ".join(subject)
 
     def wanted(self, labels: Mapping[int, str]) -> dict[int, str]:
         """The label values and names that the options ask for."""
