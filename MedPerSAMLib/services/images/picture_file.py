@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import SimpleITK
 
-from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.errors import InputError, OutputError
 from MedPerSAMLib.services.images.structure import Structure, unnamed_structure
 from MedPerSAMLib.services.images.volume_file import read_image
 
@@ -68,3 +69,20 @@ def _plane(path: Path, what: str) -> np.ndarray:
         size = " x ".join(str(n) for n in image.GetSize())
         raise InputError(f"The {what} {path} is a volume ({size}); use 'medpersam segment' for volumes.")
     return SimpleITK.GetArrayFromImage(image)
+
+
+def write_picture_mask(path: str | Path, labels: np.ndarray) -> None:
+    """Write (rows, columns) labels of an unsigned type as PNG, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
+    try:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), str(temporary), useCompression=True)
+        os.replace(temporary, path)
+    except (RuntimeError, OSError) as error:
+        raise OutputError(f"{path} cannot be written; free space or choose another folder.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

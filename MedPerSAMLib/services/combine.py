@@ -1,0 +1,81 @@
+"""Several propagated structures in one label map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from MedPerSAMLib.core.task import Propagation, Reference
+from MedPerSAMLib.errors import InputError
+
+
+def combine(propagations: Mapping[int, Propagation], references: Mapping[int, Reference]) -> list[np.ndarray]:
+    """Label maps of all structures: one, or several where annotations overlap.
+
+    Annotated slices stay exactly as annotated. Elsewhere two structures of one label map may claim a voxel; it goes to
+
+    1. the structure that is annotated on that slice, else
+    2. the structure whose result on that slice has the higher confidence, else
+    3. the structure that comes first.
+
+    Structures whose annotations overlap were drawn that way, so they are put in different label maps and may overlap
+    everywhere.
+
+    Args:
+        propagations: label value -> the structure in the volume, all of one shape.
+        references: label value -> its annotated slices.
+
+    Returns:
+        Label maps (slices, rows, columns) uint8, or a larger unsigned type for larger values; see :func:`layers_of`
+        for which holds what.
+    """
+    layer_of = layers_of(references)
+    shape = next(iter(propagations.values())).mask.shape
+    kind = np.min_scalar_type(max(propagations))
+    maps = [np.zeros(shape, kind) for _ in range(max(layer_of.values()) + 1)]
+    # Certainty of what has been put into each voxel so far; annotations count 2, confidence at most 1.
+    certainty = [np.full(shape, -1, np.float32) for _ in maps]
+    for value, propagation in propagations.items():
+        sure = np.minimum(np.nan_to_num(propagation.confidence.astype(np.float32)), 1)
+        sure[list(references[value].masks)] = 2
+        layer = layer_of[value]
+        won = propagation.mask & (sure[:, None, None] > certainty[layer])
+        maps[layer][won] = value
+        certainty[layer] = np.where(won, sure[:, None, None], certainty[layer])
+    return maps
+
+
+def layers_of(references: Mapping[int, Reference]) -> dict[int, int]:
+    """Label value -> number of the label map that holds it: the first one where it overlaps no other annotation."""
+    layer_of: dict[int, int] = {}
+    for value, reference in references.items():
+        taken = {layer_of[other] for other in layer_of if _overlap(reference, references[other]) is not None}
+        layer_of[value] = next(layer for layer in range(len(references)) if layer not in taken)
+    return layer_of
+
+
+def check_disjoint(references: Mapping[int, Reference]) -> None:
+    """Raise InputError where two structures share an annotated voxel."""
+    values = list(references)
+    for position, value in enumerate(values):
+        for other in values[:position]:
+            index = _overlap(references[value], references[other])
+            if index is not None:
+                raise InputError(
+                    f"{references[other].name} and {references[value].name} overlap on the annotated slice {index}, which "
+                    "a label map cannot hold; write to a .seg.nrrd or separate them."
+                )
+
+
+def present_values(maps: Sequence[np.ndarray]) -> list[int]:
+    """Label values that the maps hold."""
+    return sorted({int(v) for layer in maps for v in np.unique(layer) if v})
+
+
+def _overlap(first: Reference, second: Reference) -> int | None:
+    """An annotated slice on which both have a voxel, or None."""
+    for index in first.masks.keys() & second.masks.keys():
+        if (first.masks[index] & second.masks[index]).any():
+            return index
+    return None

@@ -1,0 +1,100 @@
+"""What a method needs before it can start: itself, a model on a device, starting weights for the warp."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from MedPerSAMLib.core.methods import method_class
+from MedPerSAMLib.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from MedPerSAMLib.core.sam.predictor import Predictor
+
+DEFAULT_METHOD = "med-persam"
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """A method and all that it runs on.
+
+    Attributes:
+        method_name: name in the registry.
+        method: an instance with its default settings.
+        predictor: the frozen SAM; None where the method needs none.
+        warp_weights: starting weights of the warp; None where none are there or the method needs no model.
+        model: the model's name, None without one.
+        model_key: names the model's very weights, for stores of embeddings.
+        checksum: SHA-256 of the model's file, None without one.
+        device: where it runs, as torch names it.
+        notes: sentences for the user: why this device, what is missing.
+    """
+
+    method_name: str
+    method: Any
+    predictor: Predictor | None = None
+    warp_weights: Mapping[str, torch.Tensor] | None = None
+    model: str | None = None
+    model_key: str = ""
+    checksum: str | None = None
+    device: str = "cpu"
+    notes: tuple[str, ...] = field(default=())
+
+    def settings(self) -> dict[str, Any]:
+        """The method's settings as plain values."""
+        settings = getattr(self.method, "settings", None)
+        return dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else {}
+
+
+def prepare(method_name: str, task: str, model: str | None = None, device: str = "auto") -> Equipment:
+    """Load what the method called ``method_name`` needs.
+
+    Args:
+        method_name: one of ``core.methods.METHODS``.
+        task: "propagate" for volumes or "transfer" for images.
+        model: name or path; the embedded one where None.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        InputError: the method is unknown or does not do the task, or the device is not there.
+        ModelError: the model is unknown, missing or damaged.
+    """
+    method = method_class(method_name)()
+    if not hasattr(method, task):
+        work = {"propagate": "volumes", "transfer": "2D images"}[task]
+        raise InputError(f"The method {method_name!r} does not work on {work}; see 'medpersam methods'.")
+    weights, notes = _warp_weights()
+    if not method.needs_model:
+        return Equipment(method_name, method, warp_weights=weights, notes=notes)
+    from MedPerSAMLib.services.models.load import choose_device, load_predictor
+    from MedPerSAMLib.services.models.registry import DEFAULT
+
+    chosen, why = choose_device(device)
+    loaded = load_predictor(model or DEFAULT, chosen)
+    return Equipment(
+        method_name,
+        method,
+        loaded.predictor,
+        weights,
+        loaded.name,
+        loaded.key,
+        loaded.checksum,
+        chosen,
+        (why, *notes),
+    )
+
+
+def _warp_weights() -> tuple[Mapping[str, torch.Tensor] | None, tuple[str, ...]]:
+    try:
+        from MedPerSAMLib.weights import weights_path
+
+        path = weights_path("warp.safetensors")
+    except (ModelError, ModuleNotFoundError) as error:
+        return None, (f"The warp starts from the identity: {error}",)
+    from safetensors.torch import load_file
+
+    return load_file(path), ()

@@ -1,0 +1,1 @@
+"""Pictures of results, drawn with NumPy alone: Slicer has no plotting package to rely on."""

@@ -1,0 +1,52 @@
+"""Keeps the slices that a propagation hands over, so that they survive its end by Ctrl-C."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.task import Propagation, Reference, Volume
+
+
+class Salvage(Progress):
+    """Listens to one propagation, keeps its slices and passes everything on.
+
+    Args:
+        volume: the volume that is segmented.
+        reference: the structure's annotated slices.
+        listener: told everything.
+    """
+
+    def __init__(self, volume: Volume, reference: Reference, listener: Progress) -> None:
+        self._listener = listener
+        count = len(volume.array)
+        self._mask = np.zeros(volume.array.shape, bool)
+        self._confidence = np.zeros(count, np.float32)
+        self._finished = np.zeros(count, bool)
+        for index, mask in reference.masks.items():
+            self._mask[index], self._confidence[index], self._finished[index] = mask, 1, True
+        self._annotated = frozenset(reference.masks)
+
+    def cancelled(self) -> bool:
+        return self._listener.cancelled()
+
+    def on_step(self, phase: str, done: int, total: int) -> None:
+        self._listener.on_step(phase, done, total)
+
+    def note(self, sentence: str) -> None:
+        self._listener.note(sentence)
+
+    def slice_done(self, index: int, mask: np.ndarray, confidence: float) -> None:
+        if index not in self._annotated:
+            self._mask[index], self._confidence[index], self._finished[index] = mask, confidence, True
+        self._listener.slice_done(index, mask, confidence)
+
+    def propagation(self) -> Propagation:
+        """What has been handed over until now."""
+        return Propagation(
+            self._mask.copy(),
+            self._confidence.copy(),
+            self._mask.any(axis=(1, 2)),
+            self._finished.copy(),
+            ("The work was stopped before all slices were finished.",),
+        )
