@@ -1,0 +1,1 @@
+"""Generator and training scripts of the embedded model; not installed into Slicer."""

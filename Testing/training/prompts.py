@@ -1,0 +1,155 @@
+"""Prompts for training, made in batches the way the pipeline makes them: boxes, points and carried masks with errors.
+
+Masks are (B, 1, m, m) at mask-prompt resolution; points and boxes are in frame pixels, ``SCALE`` times finer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from MedPerSAMLib.core.sam.predictor import Prompts
+from MedPerSAMLib.core.warp.network import warp
+from Testing.training.fields import Random, gaussian_blur
+
+SCALE = 2  # frame pixels per mask-prompt pixel
+MOST = 8  # most points of one prompt set
+KINDS = {  # share of each prompt kind in training
+    "box": 0.2,
+    "point": 0.1,
+    "points": 0.1,
+    "box+points": 0.15,
+    "carried+box": 0.27,
+    "carried+box+points": 0.18,
+}
+
+
+def draw_prompts(random: Random, kind: str, truth: torch.Tensor, carried: torch.Tensor) -> Prompts:
+    """One prompt set of a kind for each of B masks; prompts of the carried kinds see only the carried mask."""
+    source = carried if kind.startswith("carried") else truth
+    points, labels = (None, None) if "point" not in kind else draw_points(random, source, kind == "point")
+    boxes = draw_boxes(random, source, grown=kind.startswith("carried")) if "box" in kind else None
+    logits = mask_logits(random, carried) if kind.startswith("carried") else None
+    return Prompts(points, labels, boxes, logits)
+
+
+def mask_logits(random: Random, mask: torch.Tensor) -> torch.Tensor:
+    """k(2m - 1) of the slightly blurred mask, k in 4..12."""
+    k = random.log_uniform(4.0, 12.0, len(mask), 1, 1, 1)
+    return k * (2 * gaussian_blur(mask.float(), random.scalar(0.3, 1.2)) - 1)
+
+
+def draw_boxes(random: Random, mask: torch.Tensor, grown: bool) -> torch.Tensor:
+    """Tight boxes (B, 4): grown on each side by 4-10 % (at least 2 px) or with each side moved by up to 4 frame pixels."""
+    inside = mask[:, 0] > 0.5
+    low_y, high_y = _extent(inside.any(2))
+    low_x, high_x = _extent(inside.any(1))
+    boxes = torch.stack([low_x, low_y, high_x, high_y], dim=1) * SCALE
+    size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    outwards = torch.tensor([-1.0, -1.0, 1.0, 1.0], device=mask.device)
+    if grown:
+        margin = random.uniform(0.04, 0.1, len(mask), 1) * size.amax(1, keepdim=True)
+        boxes = boxes + outwards * margin.clamp(min=2) + random.uniform(-1.5, 1.5, len(mask), 4)
+    else:
+        share = random.uniform(0, 0.04, len(mask), 1) * random.chance(0.5, len(mask), 1)
+        boxes = boxes + outwards * share * size + random.uniform(-4, 4, len(mask), 4) * (size / 40).clamp(max=1)
+    return boxes.clamp(0, mask.shape[-1] * SCALE)
+
+
+def _extent(used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and one past the last true column of (B, m); the whole range where none is."""
+    size = used.shape[1]
+    first = used.float().argmax(1)
+    last = size - used.flip(1).float().argmax(1)
+    return first.float(), last.float()
+
+
+def draw_points(random: Random, mask: torch.Tensor, single: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (B, N, 2) and labels (B, N): 1 inside, 0 in the ring around, -1 padding.
+
+    Positives are deep inside or anywhere inside; negatives lie in different sectors of the ring.
+    """
+    count, size = len(mask), mask.shape[-1]
+    inside = (mask[:, 0] > 0.5).float()
+    radius = (inside.sum((1, 2)) / 3.1416).sqrt().clamp(min=1)
+    deep = _depth(inside)
+    sharpness = torch.where(random.chance(0.5, count), 0.0, 6.0).view(-1, 1, 1)
+    weight = inside * (deep / deep.amax((1, 2), keepdim=True).clamp(min=1e-3)) ** sharpness + 1e-9
+    if single:
+        points = _pick(random, weight, 1)
+        return _to_frame(random, points, size), torch.ones(count, 1, dtype=torch.long, device=mask.device)
+    positives = _pick(random, weight, 3)
+    ring = _ring(inside, radius)
+    axis = torch.arange(size, device=mask.device) + 0.5
+    centre_y = (inside.sum(2) * axis).sum(1) / inside.sum((1, 2)).clamp(min=1)
+    centre_x = (inside.sum(1) * axis).sum(1) / inside.sum((1, 2)).clamp(min=1)
+    angle = torch.atan2(axis.view(1, -1, 1) - centre_y.view(-1, 1, 1), axis.view(1, 1, -1) - centre_x.view(-1, 1, 1))
+    sectors = MOST - 3
+    turned = (angle / 6.2832 + random.uniform(0, 1, count, 1, 1)).remainder(1.0) * sectors
+    negatives = [_pick(random, ring * (turned.floor() == sector) + 1e-9 * ring + 1e-12, 1) for sector in range(sectors)]
+    points = torch.cat([positives, *negatives], dim=1)
+    labels = torch.ones(count, MOST, dtype=torch.long, device=mask.device)
+    labels[:, 3:] = 0
+    keep = torch.rand(count, MOST, generator=random.generator, device=mask.device) < random.uniform(0.15, 1, count, 1)
+    keep[:, 0] = True
+    few = random.chance(0.3, count)
+    keep[few, 3:] = False
+    return _to_frame(random, points, size), labels.masked_fill(~keep, -1)
+
+
+def _depth(inside: torch.Tensor) -> torch.Tensor:
+    """How deep inside a pixel lies, from blurs of three widths; (B, m, m)."""
+    total = inside
+    blurred = inside[:, None]
+    for _ in range(3):
+        blurred = F.avg_pool2d(blurred, 9, 1, 4)
+        total = total + blurred[:, 0]
+    return total * inside
+
+
+def _ring(inside: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+    """Pixels outside, between about a quarter and 0.6 of the mask's radius away from it; (B, m, m)."""
+    blurred = inside[:, None]
+    ring = torch.zeros_like(inside)
+    near = inside > 0
+    for step in range(1, 9):  # eight dilations of 2 px
+        blurred = F.max_pool2d(blurred, 5, 1, 2)
+        reach = 2 * step
+        wanted = (reach >= 0.25 * radius) & (reach <= torch.maximum(0.6 * radius, 0.25 * radius + 3))
+        now = blurred[:, 0] > 0
+        ring = torch.where(wanted.view(-1, 1, 1), torch.maximum(ring, (now & ~near).float()), ring)
+        near = near | now
+    return ring
+
+
+def _pick(random: Random, weight: torch.Tensor, count: int) -> torch.Tensor:
+    """Draw pixels by weight: (B, m, m) -> (B, count, 2) as (x, y)."""
+    index = torch.multinomial(weight.flatten(1), count, replacement=True, generator=random.generator)
+    return torch.stack([index % weight.shape[2], index // weight.shape[2]], dim=-1)
+
+
+def _to_frame(random: Random, points: torch.Tensor, size: int) -> torch.Tensor:
+    shift = torch.rand(points.shape, generator=random.generator, device=points.device)
+    return ((points + shift) * SCALE).clamp(0, size * SCALE)
+
+
+def spoil(random: Random, truth: torch.Tensor, neighbour: torch.Tensor, warped: torch.Tensor) -> torch.Tensor:
+    """Carried masks (B, 1, m, m) with realistic errors.
+
+    Half are the neighbour's mask as the warping network carries it; the others are plain copies, elastic distortions of
+    the truth, masks that grew or shrank, and masks with a part missing or leaked.
+    """
+    count, size = len(truth), truth.shape[-1]
+    draw = random.uniform(0, 1, count, 1, 1, 1)
+    bend = random.smooth((count, 2), size, 4) + 0.5 * random.smooth((count, 2), size, 10)
+    elastic = warp(truth, bend * random.log_uniform(0.01, 0.07, count, 1, 1, 1))
+    grown = gaussian_blur(torch.where(random.chance(0.5, count, 1, 1, 1), truth, warped), random.scalar(1.0, 3.5))
+    grown = torch.sigmoid(12 * (grown - random.uniform(0.15, 0.85, count, 1, 1, 1)))
+    blobs = torch.sigmoid(8 * (random.smooth((count, 1), size, 6) - random.uniform(0.7, 1.8, count, 1, 1, 1)))
+    near = F.max_pool2d(warped, 13, 1, 6)
+    parts = torch.where(random.chance(0.5, count, 1, 1, 1), warped * (1 - blobs), torch.maximum(warped, near * blobs))
+    result = torch.where(draw < 0.5, warped, neighbour)
+    for edge, kind in ((0.6, elastic), (0.8, grown), (0.9, parts)):
+        result = torch.where(draw > edge, kind, result)
+    # Distortions of an empty truth would be empty: there only what came from the neighbour is of use.
+    return torch.where(truth.amax((1, 2, 3), keepdim=True) > 0, result, warped).clamp(0, 1)

@@ -1,0 +1,87 @@
+"""Training samples of the embedded model: images, their neighbours, target structures and carried masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from MedPerSAMLib.core.warp.network import WarpNetwork, warp
+from Testing.training.fields import Random
+from Testing.training.looks import draw_preset, render
+from Testing.training.prompts import spoil
+from Testing.training.shapes import Scene, draw_scene, labels
+
+MASK = 128  # side of masks and mask prompts
+
+
+@dataclass(frozen=True)
+class Images:
+    """A batch of B images, each the neighbour slice of another one of the batch.
+
+    Attributes:
+        frames: (B, 3, 256, 256) in 0..1.
+        labels: (B, MASK, MASK) label of each pixel.
+        neighbour_labels: the same of the neighbour slice.
+        field: (B, 2, MASK, MASK) carries the neighbour onto the image, as the warping network sees it.
+        members: (B, K, K) bool; row g: the labels that belong to structure g and all that lies nested in it.
+    """
+
+    frames: torch.Tensor
+    labels: torch.Tensor
+    neighbour_labels: torch.Tensor
+    field: torch.Tensor
+    members: torch.Tensor
+
+
+def draw_images(random: Random, warper: WarpNetwork, groups: int, volumes: int) -> Images:
+    """2 * groups * volumes images: both slices of every volume, one preset per group."""
+    parts = []
+    for _ in range(groups):
+        preset, kind, side = draw_preset(random)
+        scene = draw_scene(random, volumes, 2, kind)
+        frames = render(random, scene, preset, side).expand(-1, -1, 3, -1, -1)
+        label = labels(scene, MASK)
+        parts.append((frames.transpose(0, 1).flatten(0, 1), label.transpose(0, 1).flatten(0, 1),
+                      label.flip(1).transpose(0, 1).flatten(0, 1), frames.flip(1).transpose(0, 1).flatten(0, 1),
+                      _members(scene).repeat(2, 1, 1)))  # fmt: skip
+    frames, label, other_label, other_frames, members = (torch.cat(part) for part in zip(*parts))
+    small = lambda x: F.avg_pool2d(x.mean(1, keepdim=True), x.shape[-1] // MASK)  # noqa: E731
+    with torch.no_grad(), torch.autocast(random.device.type, dtype=torch.bfloat16):
+        field = warper(small(other_frames), small(frames)).float()
+    return Images(frames, label, other_label, field, members)
+
+
+def _members(scene: Scene) -> torch.Tensor:
+    """(n, K, K) bool: structure -> labels of it and of the shapes nested in it."""
+    n, k = scene.group.shape
+    members = torch.eye(k, dtype=torch.bool, device=scene.group.device).repeat(n, 1, 1)
+    rows = torch.arange(n, device=scene.group.device)
+    for slot in range(3, k):
+        outer = scene.group[rows, scene.parent[:, slot]]
+        members[rows, :, scene.group[:, slot]] |= members[rows, :, outer]
+    return members
+
+
+def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One structure per image: its mask, and its neighbour's mask plain and spoilt; each (B, 1, MASK, MASK).
+
+    A few structures are present in the neighbour only: there the mask is empty.
+    """
+    count = images.members.shape[1]
+    here = F.one_hot(images.labels, count).sum((1, 2)).float()
+    there = F.one_hot(images.neighbour_labels, count).sum((1, 2)).float()
+    usable = (here > 24) & (there > 24) & (here < 0.55 * MASK**2)
+    ended = (here == 0) & (there > 40) & (there < 2500)
+    weight = usable * here.clamp(min=1) ** 0.35 + ended * 0.35 + 1e-6
+    weight[:, :3] *= 0.15
+    chosen = torch.multinomial(weight, 1, generator=random.generator)[:, 0]
+    rows = torch.arange(len(chosen), device=chosen.device)
+    own = F.one_hot(chosen, count).bool()
+    whole = random.chance(0.25, len(chosen), 1) & (here[rows, chosen] > 0)[:, None]
+    member = torch.where(whole, images.members[rows, chosen], own)
+    mask = member.gather(1, images.labels.flatten(1)).view_as(images.labels)[:, None].float()
+    neighbour = member.gather(1, images.neighbour_labels.flatten(1)).view_as(images.labels)[:, None].float()
+    warped = warp(neighbour, images.field)
+    return mask, neighbour, spoil(random, mask, neighbour, warped)

@@ -1,0 +1,193 @@
+"""Train the embedded model on generated slice pairs.
+
+    python -m Testing.training.train_tiny /work/training/tiny --warp /work/training/warp/warp.safetensors --minutes 85
+
+Each image is encoded once and decoded with several prompt sets, each for another structure; half of them get a second
+round with the first output as mask prompt. Resumes from the folder's checkpoint; writes log.jsonl, curve.png and
+tiny.safetensors (moving average of the weights).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from MedPerSAMLib.core.sam.predictor import Prompts, decode
+from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, tiny_metadata
+from MedPerSAMLib.core.warp.network import WarpNetwork, load_warp
+from Testing.training.curve import draw_curve
+from Testing.training.fields import Random
+from Testing.training.prompts import KINDS, draw_boxes, draw_prompts
+from Testing.training.samples import draw_images, draw_targets
+from Testing.training.weights import Average, save_half
+
+VALIDATION_SEED = 987_654_321
+VALIDATION_KINDS = ("box", "point", "box+points", "carried+box")
+
+
+def mask_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus soft Dice of each mask: (B, M, m, m) and (B, 1, m, m) -> (B, M)."""
+    truth = truth.expand_as(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((2, 3))
+    probability = logits.sigmoid()
+    overlap = 2 * (probability * truth).sum((2, 3)) + 10
+    dice = 1 - overlap / (probability.sum((2, 3)) + truth.sum((2, 3)) + 10)
+    return 2 * entropy + dice
+
+
+def overlaps(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """IoU and Dice (B, M) of the masks ``logits > 0``; two empty masks agree."""
+    masks, truth = logits > 0, truth.expand_as(logits) > 0.5
+    both = (masks & truth).sum((2, 3)).float()
+    total = masks.sum((2, 3)) + truth.sum((2, 3)).float()
+    iou = torch.where(total > 0, both / (total - both).clamp(min=1), 1.0)
+    return iou, torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0)
+
+
+def prompt_loss(logits: torch.Tensor, predicted_iou: torch.Tensor, truth: torch.Tensor, kind: str) -> torch.Tensor:
+    """Loss of all four masks of a prompt set; the three alternatives count more where the prompt is ambiguous."""
+    losses = mask_losses(logits, truth)
+    best = losses[:, 1:].min(1).values.mean()
+    iou, _ = overlaps(logits.detach(), truth)
+    # A structure that has ended: whatever is drawn there is worth nothing.
+    iou = iou * (truth.sum((1, 2, 3)) > 0)[:, None]
+    return losses[:, 0].mean() + (1.0 if kind == "point" else 0.3) * best + F.mse_loss(predicted_iou, iou)
+
+
+def second_round(random: Random, prompts: Prompts, logits: torch.Tensor) -> Prompts:
+    """The same prompts with the first output as mask prompt: its logits, or k(2p - 1) and its own box."""
+    logits = logits.detach()[:, :1]
+    if random.happens(0.5):
+        return replace(prompts, mask_logits=logits.clamp(-20, 20))
+    probability = logits.sigmoid()
+    boxes = None if prompts.boxes is None else draw_boxes(random, probability, grown=True)
+    return replace(prompts, mask_logits=random.scalar(4, 12) * (2 * probability - 1), boxes=boxes)
+
+
+@torch.no_grad()
+def validate(sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: int = 8) -> dict[str, float]:
+    """Mean Dice on a fixed set of generated images per prompt kind, of the carried masks themselves, and IoU error."""
+    sam.eval()
+    totals: dict[str, list[torch.Tensor]] = {}
+    for batch in range(batches):
+        random = Random(VALIDATION_SEED + batch, device)
+        images = draw_images(random, warper, 4, 2)
+        truth, _, carried = draw_targets(random, images)
+        exists = truth.sum((1, 2, 3)) > 0
+        with torch.autocast(device, dtype=torch.bfloat16):
+            embeddings = sam.image_encoder(normalise(sam, images.frames))
+            for kind in VALIDATION_KINDS:
+                logits, predicted = decode(sam, embeddings, draw_prompts(random, kind, truth, carried))
+                iou, dice = overlaps(logits, truth)
+                totals.setdefault(kind, []).append(dice[exists, 0])
+                totals.setdefault("iou error", []).append((predicted[exists, 0].clamp(0, 1) - iou[exists, 0]).abs())
+        totals.setdefault("carried", []).append(overlaps(carried - 0.5, truth)[1][exists, 0])
+    sam.train()
+    return {key: round(float(torch.cat(values).mean()), 4) for key, values in totals.items()}
+
+
+def normalise(sam: torch.nn.Module, frames: torch.Tensor) -> torch.Tensor:
+    """Frames in 0..1 as the encoder sees them."""
+    return (frames * 255 - sam.pixel_mean) / sam.pixel_std
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train until the schedule ends."""
+    folder, device = options.folder, options.device
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    config = TinyConfig(version=1)
+    sam = build_tiny(config).to(device).to(memory_format=torch.channels_last)
+    checked = build_tiny(config).to(device).to(memory_format=torch.channels_last)
+    warper = load_warp(options.warp).to(device).requires_grad_(False)
+    average = Average(sam, 0.997)
+    optimiser = torch.optim.AdamW(sam.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.02)
+    step, start = 0, time.time()
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
+        sam.load_state_dict(state["model"])
+        average.load(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, start = state["step"], time.time() - state["spent"]
+    kinds, shares = list(KINDS), list(KINDS.values())
+    per_step = 2 * options.groups * options.volumes
+    running: list[float] = []
+    checked_at = time.time()
+    while (share := (time.time() - start) / 60 / options.minutes) < 1:
+        random = Random(options.seed * 1_000_003 + step, device)
+        rate = options.rate * min(1, (step + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        images = draw_images(random, warper, options.groups, options.volumes)
+        loss = torch.zeros((), device=device)
+        with torch.autocast(device, dtype=torch.bfloat16):
+            embeddings = sam.image_encoder(normalise(sam, images.frames))
+            for _ in range(options.sets):
+                truth, _, carried = draw_targets(random, images)
+                kind = random.choice(kinds, shares)
+                prompts = draw_prompts(random, kind, truth, carried)
+                logits, predicted = decode(sam, embeddings, prompts)
+                loss = loss + prompt_loss(logits, predicted, truth, kind)
+                if random.happens(0.4):
+                    again, predicted = decode(sam, embeddings, second_round(random, prompts, logits))
+                    loss = loss + prompt_loss(again, predicted, truth, "second")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
+        optimiser.step()
+        average.update(sam)
+        step += 1
+        running.append(float(loss.detach()))
+        if step % 50 == 0:
+            minutes = round((time.time() - start) / 60, 2)
+            _log(folder, {"step": step, "images": step * per_step, "minutes": minutes,
+                          "loss": round(sum(running) / len(running), 4), "rate": rate})  # fmt: skip
+            running.clear()
+        if time.time() - checked_at > 60 * options.check:
+            _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, per_step)
+            warper.load_state_dict(load_warp(options.warp).state_dict())
+            checked_at = time.time()
+    _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, per_step)
+
+
+def _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, per_step) -> None:
+    """Store the state, measure the averaged weights on the fixed generated set, export them, draw the curve."""
+    state = {"model": sam.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
+    torch.save({**state, "step": step, "spent": time.time() - start}, folder / "checkpoint.pt")
+    checked.load_state_dict(average.state)
+    figures = validate(checked, warper, device)
+    minutes = round((time.time() - start) / 60, 2)
+    _log(folder, {"step": step, "images": step * per_step, "minutes": minutes, "validation": figures})
+    save_half(average.state, folder / "tiny.safetensors", tiny_metadata(config))
+    draw_curve(folder / "log.jsonl", folder / "curve.png")
+
+
+def _log(folder: Path, record: dict) -> None:
+    print(json.dumps(record), flush=True)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--warp", type=Path, required=True, help="weights of the warping network")
+    parser.add_argument("--minutes", type=float, default=85, help="length of the whole schedule")
+    parser.add_argument("--check", type=float, default=6, help="minutes between checks")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--groups", type=int, default=4, help="presets in a step")
+    parser.add_argument("--volumes", type=int, default=2, help="volumes of each preset; two images each")
+    parser.add_argument("--sets", type=int, default=2, help="prompt sets per image")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+    torch.set_flush_denormal(True)
+    train(arguments)

@@ -1,0 +1,39 @@
+"""Moving average of weights, and float16 safetensors files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+
+class Average:
+    """Exponential moving average of a module's state; integer buffers are copied."""
+
+    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.count = 0
+        self.state = {key: value.detach().clone() for key, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: torch.nn.Module) -> None:
+        """Take in the module's present state; the first steps count more, so that the start is forgotten."""
+        self.count += 1
+        decay = min(self.decay, self.count / (self.count + 10))
+        for key, value in module.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[key].lerp_(value, 1 - decay)
+            else:
+                self.state[key].copy_(value)
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue from a stored state."""
+        self.count = 10_000
+        for key, value in state.items():
+            self.state[key].copy_(value)
+
+
+def save_half(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a state as float16 safetensors."""
+    save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, str(path), metadata=metadata)
