@@ -12,6 +12,7 @@ from MedPerSAMLib.errors import MedPerSAMError
 from MedPerSAMLib.services.interrupt import EXIT_CODE
 
 COMMANDS = (
+    "MedPerSAMLib.services.cli_demo",
     "MedPerSAMLib.services.cli_segment",
     "MedPerSAMLib.services.cli_transfer",
     "MedPerSAMLib.services.evaluation.cli_evaluate",
