@@ -136,13 +136,15 @@ def grow(
     filter_class = _require_slicer()
     from vtk.util.numpy_support import vtk_to_numpy
 
+    # The filter neither grows from nor labels the outermost voxels of an image, so the volume gets a border of one.
     growth = filter_class()
-    growth.SetIntensityVolume(_image(np.ascontiguousarray(intensities, np.float32), spacing))
-    growth.SetSeedLabelVolume(_image(np.ascontiguousarray(seeds, np.uint8), spacing))
+    growth.SetIntensityVolume(_image(np.pad(intensities, 1, mode="edge").astype(np.float32), spacing))
+    growth.SetSeedLabelVolume(_image(np.pad(seeds, 1).astype(np.uint8), spacing))
     growth.SetDistancePenalty(locality)
     growth.Update()
     labels = vtk_to_numpy(growth.GetOutput().GetPointData().GetScalars())
-    return labels.reshape(seeds.shape) == _INSIDE
+    padded = labels.reshape([length + 2 for length in seeds.shape])
+    return padded[1:-1, 1:-1, 1:-1] == _INSIDE
 
 
 def _image(array: np.ndarray, spacing: tuple[float, float, float]) -> vtk.vtkImageData:
