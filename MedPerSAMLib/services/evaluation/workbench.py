@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +15,11 @@ from MedPerSAMLib.errors import ModelError
 from MedPerSAMLib.services.evaluation.variants import Variant
 
 if TYPE_CHECKING:
+    import torch
+
     from MedPerSAMLib.core.session import ImageSession, VolumeSession
     from MedPerSAMLib.core.task import Volume
+    from MedPerSAMLib.core.warp.network import WarpNetwork
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Workbench:
     Attributes:
         options: of the run.
         predictor: the frozen SAM; None where no method needs one.
-        warp_weights: starting weights of the warping network; None where none are shipped.
+        warp_path: safetensors file of the warping network's starting weights; None where none are shipped.
         model: name of the model, None without one.
         checksum: SHA-256 of its file, None without one.
         device: a sentence naming the device and why it was chosen.
@@ -58,7 +63,7 @@ class Workbench:
 
     options: Options
     predictor: object | None = None
-    warp_weights: Mapping[str, object] | None = None
+    warp_path: Path | None = None
     model: str | None = None
     checksum: str | None = None
     device: str = "cpu"
@@ -79,20 +84,31 @@ class Workbench:
             device, bench.device = choose_device(options.device)
             loaded = load_predictor(options.model, device)
             bench.predictor, bench.model, bench.checksum = loaded.predictor, loaded.name, loaded.checksum
-        bench.warp_weights = bench._load_warp_weights()
+        bench.warp_path = bench._find_warp()
         return bench
 
-    def _load_warp_weights(self) -> Mapping[str, object] | None:
+    @functools.cached_property
+    def warp_weights(self) -> Mapping[str, torch.Tensor] | None:
+        """Starting weights of the warping network; None where none are shipped."""
+        from safetensors.torch import load_file
+
+        return None if self.warp_path is None else load_file(self.warp_path)
+
+    @functools.cached_property
+    def warp_network(self) -> WarpNetwork | None:
+        """The warping network itself; None where no weights are shipped."""
+        from MedPerSAMLib.core.warp.network import load_warp
+
+        return None if self.warp_path is None else load_warp(self.warp_path)
+
+    def _find_warp(self) -> Path | None:
         try:
             from MedPerSAMLib.weights import weights_path
 
-            path = weights_path("warp.safetensors")
+            return Path(weights_path("warp.safetensors"))
         except (ImportError, ModelError) as error:
             self.notes.append(f"No starting weights for the warp, it starts from the identity: {error}")
             return None
-        from safetensors.torch import load_file
-
-        return load_file(path)
 
     def sessions(self, volume: Volume) -> Iterator[tuple[Variant, VolumeSession]]:
         """Each method to compare with the session that its structures of this volume share."""

@@ -1,0 +1,138 @@
+"""Protocol ``prompts``: the frozen model alone, given prompts made from the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from MedPerSAMLib.services.evaluation import metrics
+from MedPerSAMLib.services.evaluation.dataset import Dataset, LabelledSet
+from MedPerSAMLib.services.evaluation.prompt_questions import image_questions, volume_questions
+from MedPerSAMLib.services.evaluation.protocol import Protocol
+from MedPerSAMLib.services.evaluation.records import Record, unique
+from MedPerSAMLib.services.evaluation.workbench import Workbench
+
+if TYPE_CHECKING:
+    from MedPerSAMLib.services.evaluation.prompt_frames import PromptFrames
+
+SHARPNESS = 10.0
+"""Logit of a sure pixel in a mask prompt (METHOD.md section 1, Prompts)."""
+
+UNZOOMED = "-unzoomed"
+DRAWN = ("box", "point", "box+point")
+OF_NEIGHBOUR = ("neighbour", "carried", "carried-demons")
+NEEDING_WARP = ("neighbour", "carried")
+
+_BACKGROUND_LOGIT = -10.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Masks for B questions.
+
+    Attributes:
+        masks: B of (rows, columns) bool.
+        predicted_iou: B of the model's own estimate; None where no model took part.
+    """
+
+    masks: list[np.ndarray]
+    predicted_iou: list[float] | None = None
+
+
+class PromptsProtocol(Protocol):
+    """Up to four slices of each structure and volume, and every 2D image, each prompted in several ways.
+
+    The JSON holds prompt kinds where other protocols have methods: ``box`` (the true box, each side moved), ``point``
+    (the deepest point; of three masks the one with the best predicted IoU), ``box+point``, ``neighbour`` (the next
+    slice's truth carried onto this one by our warp, as mask logits and its box), ``carried`` (that carried mask itself)
+    and ``carried-demons`` (carried by SimpleITK's diffeomorphic demons on the same frames instead); each in a zoomed
+    frame, and with ``-unzoomed`` in the full frame. 2D images have no next slice and so only the first three. Seconds
+    are for the decoding or the carrying; those of the encoding are in the cases as ``encode_seconds``.
+    """
+
+    summary = "the model alone, prompted from the truth"
+    kinds = tuple(kind + suffix for suffix in ("", UNZOOMED) for kind in (*DRAWN, *OF_NEIGHBOUR))
+    columns: ClassVar = {"dice": "Dice", "seconds_per_slice": "s/slice"}
+
+    def default_sets(self, dataset: Dataset) -> list[LabelledSet]:
+        return [labelled for labelled in dataset.sets if labelled.is_expert]
+
+    def run_item(self, labelled: LabelledSet, item: str, bench: Workbench) -> Iterator[Record]:
+        from MedPerSAMLib.services.evaluation.prompt_frames import PromptFrames
+
+        case = labelled.case(item)
+        ask = volume_questions if labelled.is_volumes else image_questions
+        for questions in ask(case, bench.wanted(case.labels)):
+            for suffix in ("", UNZOOMED):
+                kinds = self._kinds_to_ask(labelled, suffix, bench)
+                if not questions or not kinds:
+                    continue
+                bench.announce(labelled.name, item, questions[0].label)
+                frames = PromptFrames(questions, bench.predictor, zoomed=not suffix, seed=bench.options.seed)
+                start = time.perf_counter()
+                if any(kind not in ("carried", "carried-demons") for kind in kinds):
+                    _ = frames.embeddings
+                encoding = (time.perf_counter() - start) / len(questions)
+                for done, kind in enumerate(kinds):
+                    bench.progress.step("prompting", done, len(kinds))
+                    start = time.perf_counter()
+                    answers = _answer(kind, frames, bench)
+                    seconds = (time.perf_counter() - start) / len(questions)
+                    for row, question in enumerate(questions):
+                        values = {"dice": metrics.dice(answers.masks[row], question.truth), "seconds_per_slice": seconds}
+                        details: dict[str, object] = {"slice": question.index, "encode_seconds": encoding}
+                        if answers.predicted_iou is not None:
+                            details["predicted_iou"] = answers.predicted_iou[row]
+                            details["true_iou"] = metrics.intersection_over_union(answers.masks[row], question.truth)
+                        yield Record(labelled.name, item, question.label, kind + suffix, values, details)
+
+    def extras(self, records: Sequence[Record]) -> dict[str, object]:
+        judged = [record for record in records if "predicted_iou" in record.details]
+        kinds = unique(record.method for record in judged)
+        sets = unique(record.set_name for record in judged)
+        return {
+            "predicted_iou_spearman": {kind: _iou_correlation([r for r in judged if r.method == kind]) for kind in kinds}
+            | {"all": _iou_correlation(judged)},
+            "predicted_iou_spearman_per_set": {
+                name: _iou_correlation([record for record in judged if record.set_name == name]) for name in sets
+            },
+        }
+
+    def _kinds_to_ask(self, labelled: LabelledSet, suffix: str, bench: Workbench) -> list[str]:
+        """Kinds without their suffix that this set and this run's equipment allow."""
+        possible = [*DRAWN, *(OF_NEIGHBOUR if labelled.is_volumes else ())]
+        if bench.warp_network is None:
+            possible = [kind for kind in possible if kind not in NEEDING_WARP]
+        return [kind for kind in possible if kind + suffix in bench.options.kinds]
+
+
+def _answer(kind: str, frames: PromptFrames, bench: Workbench) -> Answers:
+    from MedPerSAMLib.core.prompts.mask_prompt import mask_prompt
+    from MedPerSAMLib.core.sam.predictor import Prompts
+
+    if kind == "carried-demons":
+        return Answers(frames.restored(frames.carried_by_demons(), outside=0.0, threshold=0.5))
+    if kind in NEEDING_WARP:
+        carried = frames.carried_by(bench.warp_network)
+        if kind == "carried":
+            return Answers(frames.restored(carried, outside=0.0, threshold=0.5))
+        logits = mask_prompt(carried, SHARPNESS, bench.predictor.mask_size)
+        prompts = Prompts(boxes=frames.boxes_of(carried), mask_logits=logits)
+    else:
+        points, labels = frames.points() if "point" in kind else (None, None)
+        prompts = Prompts(points, labels, frames.boxes() if "box" in kind else None)
+    # One point is ambiguous, so the model is asked for three masks, as its authors do.
+    decoded = bench.predictor.decode(frames.embeddings, prompts, multimask=kind == "point")
+    best = decoded.predicted_iou.argmax(dim=1, keepdim=True)
+    chosen = decoded.logits.take_along_dim(best[..., None, None], dim=1)
+    iou = decoded.predicted_iou.take_along_dim(best, dim=1)
+    return Answers(frames.restored(chosen, outside=_BACKGROUND_LOGIT, threshold=0.0), iou[:, 0].tolist())
+
+
+def _iou_correlation(records: Sequence[Record]) -> float | None:
+    predicted, true = (np.array([record.details[key] for record in records]) for key in ("predicted_iou", "true_iou"))
+    return metrics.spearman(predicted, true)
