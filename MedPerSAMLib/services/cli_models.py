@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.services.interrupt import EXIT_CODE
 from MedPerSAMLib.services.models.registry import DEFAULT
 from MedPerSAMLib.services.models.state import ModelState
 from MedPerSAMLib.services.models.store import ModelStore
+from MedPerSAMLib.services.terminal import TerminalProgress
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -55,8 +56,12 @@ def download_model(arguments: argparse.Namespace) -> int:
     """Download one model."""
     from MedPerSAMLib.services.models.download import download
 
-    with _Line() as line:
-        state = download(arguments.name, progress=line)
+    try:
+        with _progress(arguments.name) as progress:
+            state = download(arguments.name, progress=progress)
+    except KeyboardInterrupt:
+        print("medpersam: stopped; the same command goes on where the download stopped.", file=sys.stderr)
+        return EXIT_CODE
     print(f"{state.entry.name} is ready: {state.path} ({state.entry.licence} licence)")
     return 0
 
@@ -66,16 +71,16 @@ def verify_models(arguments: argparse.Namespace) -> int:
     store = ModelStore()
     present = [state.entry.name for state in store.states() if state.path.is_file()]
     for name in arguments.names or present:
-        with _Line() as line:
-            checksum = store.verify(name, line)
+        with _progress(name) as progress:
+            checksum = store.verify(name, progress)
         print(f"{name} is intact: SHA-256 {checksum}")
     return 0
 
 
 def import_model(arguments: argparse.Namespace) -> int:
     """Copy a checkpoint into the folder."""
-    with _Line() as line:
-        state = ModelStore().import_model(arguments.file, arguments.name, line)
+    with _progress(arguments.file) as progress:
+        state = ModelStore().import_model(arguments.file, arguments.name, progress)
     print(f"{state.entry.name} is ready ({state.entry.format} format): {state.path}")
     return 0
 
@@ -93,22 +98,12 @@ def _row(state: ModelState) -> Sequence[str]:
     return name, entry.title, size, entry.licence, state.state, str(state.path) if state.path.is_file() else "-"
 
 
-class _Line(Progress):
-    """One line on the terminal that is written over; nothing where there is no terminal."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._last = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._last:
-            print(file=sys.stderr)
-
-    def on_step(self, phase: str, done: int, total: int) -> None:
-        text = f"{phase}: {done} of {total}"
-        if self._terminal and text != self._last:
-            print("\r" + text.ljust(len(self._last)), end="", file=sys.stderr, flush=True)
-            self._last = text
+@contextmanager
+def _progress(subject: str) -> Iterator[TerminalProgress]:
+    """Progress under ``subject``, taken away from the terminal at the end."""
+    progress = TerminalProgress()
+    progress.subject = subject
+    try:
+        yield progress
+    finally:
+        progress.clear()

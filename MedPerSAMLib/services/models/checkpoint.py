@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -172,7 +173,9 @@ def _read_torch(path: Path, mapped: bool) -> Checkpoint:
     import torch
 
     try:
-        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters is said in the error
+            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise _unpickling_error(path, error) from error
     except MemoryError as error:
@@ -188,7 +191,10 @@ def _unpickling_error(path: Path, error: pickle.UnpicklingError) -> ModelError:
     """torch names the object it would not load as 'GLOBAL module.name' in the middle of a paragraph."""
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named is None:
-        return ModelError(f"The file '{path}' is damaged or no checkpoint ({_first_sentence(error)}); get it again.")
+        return ModelError(
+            f"The file '{path}' is damaged or holds more than weights, so it was not loaded; give a .pth, .pt or "
+            ".safetensors file that holds a SAM's state dict only."
+        )
     return ModelError(
         f"The file '{path}' holds '{named[1]}', which is no weight and could run code, so it was not loaded; "
         "give a file that holds the state dict only."

@@ -79,7 +79,6 @@ def fetch(
     opener = open_https if opener is None else opener
     partial = partial_file(target)
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         if partial.exists() and partial.stat().st_size > size:
             partial.unlink()
         done = partial.stat().st_size if partial.exists() else 0
@@ -133,17 +132,19 @@ def _ask(opener: Opener, url: str, first: int) -> Answer:
 def _receive(answer: Answer, url: str, partial: Path, done: int, size: int, progress: Progress | None) -> None:
     """Write what comes behind the first ``done`` bytes of the partial file, until it has ``size`` bytes."""
     try:
-        with writing(partial), partial.open("r+b" if done else "wb") as out:
-            out.seek(done)
-            out.truncate()
-            while done < size:
-                if progress is not None:
-                    progress.step("downloading (MB)", done // MEGABYTE, size // MEGABYTE)
-                # One byte more than is due shows that the server sends another, longer file.
-                chunk = _read(answer, url, min(CHUNK, size - done + 1), done)
-                if not chunk:
-                    raise _no_connection(url, None, f"Only {done} of {size} bytes came")
-                done += out.write(chunk)
+        with writing(partial):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("r+b" if done else "wb") as out:
+                out.seek(done)
+                out.truncate()
+                while done < size:
+                    if progress is not None:
+                        progress.step("downloading (MB)", done // MEGABYTE, size // MEGABYTE)
+                    # One byte more than is due shows that the server sends another, longer file.
+                    chunk = _read(answer, url, min(CHUNK, size - done + 1), done)
+                    if not chunk:
+                        raise _no_connection(url, None, f"Only {done} of {size} bytes came")
+                    done += out.write(chunk)
     except OutputError:
         partial.unlink(missing_ok=True)
         raise

@@ -45,8 +45,8 @@ def copy_whole(source: Path, target: Path, progress: Progress | None = None) -> 
     """
     partial, total = partial_file(target), source.stat().st_size
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         require_space(target.parent, total)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with source.open("rb") as file, partial.open("wb") as out:
                 while chunk := file.read(CHUNK):
@@ -59,7 +59,14 @@ def copy_whole(source: Path, target: Path, progress: Progress | None = None) -> 
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise the operating system's own error for a full disk before ``needed`` bytes are written in vain."""
+    """Raise the operating system's own error for a full disk before ``needed`` bytes are written in vain.
+
+    Args:
+        folder: where they would go; need not exist yet.
+        needed: bytes.
+    """
+    while not folder.exists():
+        folder = folder.parent
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -201,7 +201,9 @@ def _entry_for(path: Path, name: str | None, kind: ModelEntry, found: str) -> Mo
     if entry.embedded:
         raise ModelError(f"The name {name} belongs to the model that comes with MedPerSAM; choose another with --name.")
     if entry.format != kind.format:
-        raise ModelError(f"'{path}' is a {kind.format}, not a {entry.format} as {name} is; choose another with --name.")
+        raise ModelError(
+            f"'{path}' has the format {kind.format}, but {name} needs {entry.format}; choose another name with --name."
+        )
     if entry.sha256 not in (None, found):
         raise ModelError(
             f"'{path}' has the SHA-256 {found[:12]}... instead of {entry.sha256[:12]}... of the released {name}; get "
