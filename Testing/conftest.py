@@ -56,3 +56,36 @@ def sample_references(sample_labels) -> dict:
 
     annotated = sample_labels[REFERENCE_SLICE]
     return {name: Reference({REFERENCE_SLICE: annotated == value}, name) for value, name in LABELS.items()}
+
+
+@pytest.fixture
+def repeating(monkeypatch):
+    """The stand-in method, registered as ``repeating``."""
+    from MedPerSAMLib.core.methods import METHODS
+    from Testing.fakes import Repeating
+
+    fresh = type("Repeating", (Repeating,), {"sessions": [], "confidence": {}})
+    monkeypatch.setattr("Testing.fakes.Repeating", fresh)
+    monkeypatch.setitem(METHODS, "repeating", "Testing.fakes:Repeating")
+    return fresh
+
+
+@pytest.fixture
+def small_case(tmp_path):
+    """A noisy oblique volume of 6 x 20 x 24 voxels with two boxes, each annotated on axial slice 2, as files."""
+    import SimpleITK
+
+    from Testing.cases import SmallCase
+
+    random = np.random.default_rng(1)
+    array = random.normal(100, 10, (6, 20, 24)).astype(np.float32)
+    labels = np.zeros(array.shape, np.uint8)
+    labels[:, 3:9, 4:12], labels[1:5, 11:17, 9:20] = 1, 2
+    array[labels == 1] += 80
+    array[labels == 2] -= 60
+    reference = np.zeros_like(labels)
+    reference[2] = labels[2]
+    case = SmallCase(tmp_path, array, labels, reference)
+    for name, content in (("volume.nrrd", array), ("reference.nrrd", reference), ("truth.nrrd", labels)):
+        SimpleITK.WriteImage(case.image(content), str(tmp_path / name))
+    return case

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         print(__doc__)
         return 2
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036
         print(f"MedPerSAM needs Python 3.11 or newer, this is {sys.version.split()[0]}; call a newer one.")
         return 2
     extras, module, first = COMMANDS[arguments[0]]
@@ -43,13 +43,13 @@ def main(arguments: list[str]) -> int:
         print(f"The installation failed (exit code {error.returncode}); the lines above say why. Call again to go on.")
         return 1
     folder = ROOT if arguments[0] == "test" else Path.cwd()
-    return subprocess.run([python, "-m", module, *first, *arguments[1:]], cwd=folder).returncode
+    return subprocess.run([python, "-m", module, *first, *arguments[1:]], cwd=folder, check=False).returncode
 
 
 def environment_python() -> str:
     """The environment's interpreter; the environment is made where it is missing or half made."""
     python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    whole = python.exists() and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    whole = python.exists() and subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
     if not whole:
         print(f"Making the environment {ENVIRONMENT}", flush=True)
         venv.create(ENVIRONMENT, clear=True, with_pip=True, symlinks=os.name != "nt")
@@ -68,7 +68,7 @@ def install(python: str, extras: str) -> None:
     if sys.platform == "linux":
         torch = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
         # Where that index cannot be reached and no wheel lies elsewhere, the next step takes PyPI's torch.
-        subprocess.run([*pip, "--quiet", "--retries", "1", "--no-deps", "--index-url", CPU_WHEELS, torch])
+        subprocess.run([*pip, "--quiet", "--retries", "1", "--no-deps", "--index-url", CPU_WHEELS, torch], check=False)
     subprocess.run([*pip, "--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}{extras}"], check=True)
     marker.write_text(wanted)
 
