@@ -1,0 +1,434 @@
+"""``medpersam evaluate`` on small generated sets: what it measures, writes, prints and refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from MedPerSAMLib.core import methods
+from MedPerSAMLib.core.task import Propagation, Transfer
+from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.services.cli import main
+from MedPerSAMLib.services.evaluation.correction_protocol import worst_slice
+from MedPerSAMLib.services.evaluation.dataset import Dataset
+from MedPerSAMLib.services.evaluation.image_protocol import ImageProtocol
+from MedPerSAMLib.services.evaluation.protocol import PROTOCOLS, protocol_class
+from MedPerSAMLib.services.evaluation.records import Record, mean_over_sets, mean_per_set
+from MedPerSAMLib.services.evaluation.structures import Structure, structures
+
+SHAPE = (10, 32, 36)
+BALL, PILLAR = "ball", "pillar"
+
+
+def write_volume(folder: Path, seed: int, spacing: tuple[float, float, float] = (2.0, 1.0, 1.0)) -> np.ndarray:
+    """A noisy ball (1) that ends inside the volume, and a pillar (2) that does not; returns the labels."""
+    random = np.random.default_rng(seed)
+    z, y, x = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    label = np.zeros(SHAPE, np.uint8)
+    label[((z - 4) * 2.5) ** 2 + (y - 12 - seed) ** 2 + (x - 10) ** 2 < 64] = 1
+    label[(y - 20) ** 2 + (x - 27) ** 2 < 25] = 2
+    image = np.array([20.0, 100, 60])[label] + random.normal(0, 5, SHAPE)
+    folder.mkdir(parents=True)
+    for name, array in (("image", image.astype(np.float32)), ("label", label)):
+        written = SimpleITK.GetImageFromArray(array)
+        written.SetSpacing(spacing[::-1])
+        SimpleITK.WriteImage(written, str(folder / f"{name}.nii.gz"))
+    return label
+
+
+def write_image(folder: Path, seed: int, colour: bool) -> None:
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:40, :50]
+    label = ((y - 18 - seed) ** 2 + (x - 24) ** 2 < 100).astype(np.uint8)
+    image = np.where(label, 180, 60) + random.integers(0, 20, label.shape)
+    image = (np.stack([image, image // 2, image // 3], axis=-1) if colour else image).astype(np.uint8)
+    folder.mkdir(parents=True)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(image, isVector=colour), str(folder / "image.png"))
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(label), str(folder / "label.png"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Two sets of volumes, one of them without true spacing and with two volumes a patient, and one of colour images."""
+    root = tmp_path_factory.mktemp("data")
+    for name, cases in (("balls", ["a", "b"]), ("acdc", ["p1_frame01", "p1_frame09", "p2_frame01", "p3_frame01"])):
+        for seed, case in enumerate(cases):
+            write_volume(root / name / case, seed)
+        (root / name / "labels.json").write_text(json.dumps({1: BALL, 2: PILLAR}))
+    for seed, case in enumerate("xyz"):
+        write_image(root / "discs" / case, seed, colour=True)
+    (root / "discs" / "labels.json").write_text(json.dumps({1: "disc"}))
+    return root
+
+
+@pytest.fixture
+def evaluate(data, tmp_path, capsys):
+    """Run the command on the data; returns exit code, JSON, printed tables and messages."""
+
+    def run(*arguments: str):
+        path = tmp_path / "figures.json"
+        path.unlink(missing_ok=True)
+        code = main(["evaluate", str(data), "--json", str(path), *arguments])
+        printed = capsys.readouterr()
+        return code, json.loads(path.read_text()) if path.exists() else None, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def add_method(monkeypatch):
+    """Put a method of the test's own into the registry."""
+
+    def add(name: str, method: type) -> None:
+        module = types.ModuleType("methods_of_a_test")
+        setattr(module, method.__name__, method)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(methods.METHODS, name, f"{module.__name__}:{method.__name__}")
+
+    return add
+
+
+def as_propagation(mask: np.ndarray, confidence: np.ndarray) -> Propagation:
+    return Propagation(mask, confidence, mask.any(axis=(1, 2)), np.ones(len(mask), bool))
+
+
+# The JSON
+
+
+def test_volume_json_has_every_figure_in_its_place(evaluate):
+    code, figures, table, _ = evaluate("--methods", "copy", "--sets", "balls,acdc", "--seed", "5")
+    assert code == 0
+    assert figures["partial"] is False
+    for name in ("balls", "acdc"):
+        own = figures["sets"][name]["copy"]
+        assert set(own) == {BALL, PILLAR, "mean"}
+        for entry in own.values():
+            assert set(entry) == {"dice", "nsd_2mm", "hd95_mm", "n", "seconds_per_slice"}
+        assert own["mean"]["dice"] == pytest.approx((own[BALL]["dice"] + own[PILLAR]["dice"]) / 2, abs=1e-4)
+        assert own[PILLAR]["dice"] == 1.0
+        assert own[BALL]["dice"] < 0.8
+    assert figures["sets"]["balls"]["copy"][BALL]["n"] == 2
+    assert figures["sets"]["balls"]["copy"]["mean"]["n"] == 4
+    assert figures["mean"]["copy"]["dice"] == pytest.approx(
+        np.mean([figures["sets"][name]["copy"]["mean"]["dice"] for name in ("balls", "acdc")]), abs=1e-4
+    )
+    assert -1 <= figures["confidence_spearman"]["copy"] <= 1
+    assert set(figures["confidence_spearman_per_set"]) == {"balls", "acdc"}
+    assert 0 < figures["false_continuation"]["copy"] < 1
+    assert figures["version"]
+    assert figures["seed"] == 5
+    assert figures["model"] is None
+    assert "reach" in figures["settings"]["methods"]["copy"]
+    assert len(figures["cases"]) == 2 * 2 + 4 * 2
+    assert "mean over sets" in table
+
+
+def test_no_millimetres_where_the_spacing_is_nominal(evaluate):
+    figures = evaluate("--methods", "copy", "--sets", "balls,acdc")[1]
+    assert figures["sets"]["acdc"]["copy"][BALL]["nsd_2mm"] is None
+    assert figures["sets"]["balls"]["copy"][BALL]["nsd_2mm"] > 0
+    assert figures["mean"]["copy"]["hd95_mm"] == pytest.approx(figures["sets"]["balls"]["copy"]["mean"]["hd95_mm"], abs=1e-4)
+
+
+def test_the_reference_slice_is_given_and_not_scored(evaluate, data):
+    figures = evaluate("--methods", "copy", "--sets", "balls", "--labels", BALL)[1]
+    _, label = Dataset.open(data).select(["balls"])[0].cases[0].read_volume()
+    truth = label == 1
+    reference = int(truth.sum((1, 2)).argmax())
+    copied = np.repeat(truth[reference][None], len(truth), axis=0)
+    other = np.arange(len(truth)) != reference
+    expected = 2 * (copied & truth)[other].sum() / (copied[other].sum() + truth[other].sum())
+    case = figures["cases"][0]
+    assert case["references"] == [reference]
+    assert case["dice"] == pytest.approx(expected, abs=1e-4)
+    assert reference not in case["slices"]
+
+
+def test_confidence_is_compared_with_true_dice_slice_by_slice(evaluate, add_method, data):
+    _, label = Dataset.open(data).select(["balls"])[0].cases[0].read_volume()
+    shares = np.linspace(0.9, 0.1, len(label))
+
+    class Honest:
+        summary, needs_model = "finds less and less, and says so", False
+
+        def propagate(self, session, reference, progress, slices):
+            (index,) = reference.masks
+            found = np.random.default_rng(0).random(label.shape) < shares[:, None, None]
+            mask = (label == 2) & found
+            mask[index] = reference.masks[index]
+            return as_propagation(mask, shares)
+
+    add_method("honest", Honest)
+    arguments = ("--methods", "honest", "--sets", "balls", "--cases", "1", "--labels", PILLAR)
+    assert evaluate(*arguments)[1]["confidence_spearman"]["honest"] > 0.95
+
+
+def test_a_session_serves_all_structures_of_a_volume(evaluate, add_method):
+    seen = []
+
+    class Watching:
+        summary, needs_model = "records its sessions", False
+
+        def propagate(self, session, reference, progress, slices):
+            seen.append((session, reference.name))
+            return as_propagation(np.zeros(session.volume.array.shape, bool), np.zeros(len(session.volume.array)))
+
+    add_method("watching", Watching)
+    figures = evaluate("--methods", "watching,copy,watching", "--sets", "balls", "--cases", "1")[1]
+    assert [name for _, name in seen] == [BALL, PILLAR, BALL, PILLAR]
+    assert seen[0][0] is seen[1][0]
+    assert seen[0][0] is not seen[2][0]
+    assert "the annotated slices were not kept as annotated" in figures["cases"][0]["notes"]
+
+
+def test_a_method_that_refuses_a_case_has_found_nothing_there(evaluate, add_method):
+    class Refusing:
+        summary, needs_model = "refuses", False
+
+        def propagate(self, session, reference, progress, slices):
+            raise InputError("This structure is too thin; outline another.")
+
+    add_method("refusing", Refusing)
+    code, figures, _, messages = evaluate("--methods", "refusing", "--sets", "balls", "--labels", BALL)
+    assert code == 0
+    assert figures["sets"]["balls"]["refusing"][BALL]["dice"] == 0.0
+    assert "failed: This structure is too thin" in messages
+
+
+def test_a_stopped_run_keeps_what_it_finished(evaluate, add_method):
+    class Stopping:
+        summary, needs_model, left = "is stopped at the third structure", False, 2
+
+        def propagate(self, session, reference, progress, slices):
+            if type(self).left == 0:
+                raise KeyboardInterrupt
+            type(self).left -= 1
+            return as_propagation(np.zeros(session.volume.array.shape, bool), np.zeros(len(session.volume.array)))
+
+    add_method("stopping", Stopping)
+    code, figures, _, messages = evaluate("--methods", "stopping", "--sets", "balls")
+    assert code == 130
+    assert figures["partial"] is True
+    assert len(figures["cases"]) == 2
+    assert "partial" in messages
+
+
+def test_a_crash_loses_nothing(evaluate, add_method, tmp_path):
+    class Crashing:
+        summary, needs_model, left = "has a mistake", False, 1
+
+        def propagate(self, session, reference, progress, slices):
+            if type(self).left == 0:
+                raise ZeroDivisionError
+            type(self).left -= 1
+            return as_propagation(np.zeros(session.volume.array.shape, bool), np.zeros(len(session.volume.array)))
+
+    add_method("crashing", Crashing)
+    with pytest.raises(ZeroDivisionError):
+        evaluate("--methods", "crashing", "--sets", "balls")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["partial"] is True
+    assert len(figures["cases"]) == 1
+
+
+def test_two_processes_give_the_figures_of_one(evaluate):
+    arguments = ("--methods", "copy", "--sets", "balls", "--jobs")
+    one, two = (evaluate(*arguments, jobs)[1] for jobs in "12")
+    for label in (BALL, PILLAR):
+        assert one["sets"]["balls"]["copy"][label]["dice"] == two["sets"]["balls"]["copy"][label]["dice"]
+    assert one["confidence_spearman"] == two["confidence_spearman"]
+
+
+def test_settings_of_a_method_can_be_changed_by_name(evaluate):
+    figures = evaluate("--methods", "copy,copy:reach=3.0", "--sets", "balls")[1]
+    assert figures["settings"]["methods"]["copy:reach=3.0"]["reach"] == 3.0
+    assert figures["settings"]["methods"]["copy"]["reach"] != 3.0
+
+
+# Correction
+
+
+def test_correction_reports_first_second_and_gain_on_the_same_slices(evaluate):
+    code, figures, table, _ = evaluate("--protocol", "correction", "--methods", "copy", "--sets", "balls")
+    assert code == 0
+    volume = evaluate("--methods", "copy", "--sets", "balls")[1]
+    own = figures["sets"]["balls"]["copy"]
+    assert own[BALL]["dice_first"] == volume["sets"]["balls"]["copy"][BALL]["dice"]
+    assert own[BALL]["gain"] == own[BALL]["gain_below_0.90"] != 0
+    assert own[PILLAR]["gain"] == 0
+    assert own[PILLAR]["gain_below_0.90"] is None
+    assert figures["gain_below_0.90"]["copy"]["n"] == 2
+    case = figures["cases"][0]
+    assert case["gain"] == pytest.approx(case["dice"] - case["dice_first_same_slices"], abs=1e-4)
+    assert len(case["references"]) == 2
+    assert "gain" in table
+
+
+def test_the_worst_slice_is_the_largest_of_those_that_were_missed():
+    truth = np.zeros((6, 8, 8), bool)
+    for index, side in enumerate((1, 3, 6, 5, 4, 2)):
+        truth[index, :side, :side] = True
+    found = truth.copy()
+    found[[1, 4, 5]] = False
+    found[0] = False  # one pixel cannot be annotated
+    assert worst_slice(found, Structure("s", truth, 2)) == 4
+
+
+# Images
+
+
+def test_first_image_is_the_reference_of_all_others(evaluate):
+    code, figures, _, _ = evaluate("--protocol", "image", "--methods", "copy")
+    assert code == 0
+    assert set(figures["sets"]) == {"acdc", "discs"}
+    assert figures["sets"]["discs"]["copy"]["disc"]["n"] == 2
+    assert {case["reference"] for case in figures["cases"] if case["set"] == "discs"} == {"x"}
+    assert {case["case"] for case in figures["cases"] if case["set"] == "discs"} == {"y", "z"}
+
+
+def test_slices_of_the_reference_patient_are_no_targets(evaluate):
+    figures = evaluate("--protocol", "image", "--methods", "copy", "--sets", "acdc", "--labels", PILLAR)[1]
+    targets = {case["case"].split("/")[0] for case in figures["cases"]}
+    assert targets == {"p2_frame01", "p3_frame01"}
+    assert len(figures["cases"]) == 2 * SHAPE[0]
+    assert figures["cases"][0]["reference"].startswith("p1_frame01/")
+
+
+def test_a_quick_look_at_images_keeps_a_target(data):
+    acdc = Dataset.open(data).select(["acdc"])[0]
+    assert [case.name for case in ImageProtocol().limit(acdc, 1).cases] == ["p1_frame01", "p2_frame01"]
+
+
+def test_transfer_confidence_is_correlated_over_images(evaluate, add_method):
+    class Knowing:
+        summary, needs_model = "is as sure as it is right", False
+
+        def transfer(self, session, progress):
+            return [
+                Transfer(target[..., 0] > 0.5 if number else np.zeros(target.shape[:2], bool), 0.1 + 0.8 * number)
+                for number, target in enumerate(session.targets)
+            ]
+
+    add_method("knowing", Knowing)
+    figures = evaluate("--protocol", "image", "--methods", "knowing", "--sets", "discs")[1]
+    assert figures["confidence_spearman"]["knowing"] is None  # two targets are too few
+    first, second = (case["dice"] for case in figures["cases"])
+    assert first == 0.0
+    assert second > 0.9
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--sets", "ball"), "no set 'ball' in .* did you mean balls"),
+        (("--methods", "copi"), "no method 'copi'; did you mean copy"),
+        (("--methods", "copy:reech=1"), "copy has no setting 'reech'; use reach"),
+        (("--methods", "copy:reach=far"), "'far' is no value for copy's reach"),
+        (("--sets", "discs"), "discs holds 2D images"),
+        (("--labels", "liver"), "label 'liver'; use ball, disc|label 'liver'; use ball, pillar"),
+        (("--protocol", "prompts", "--methods", "boxes"), "no prompt kind 'boxes'; use box"),
+    ],
+)
+def test_one_sentence_says_what_is_wrong(evaluate, arguments, said):
+    code, figures, _, messages = evaluate("--methods", "copy", *arguments)
+    assert code == 2
+    assert figures is None
+    assert re.search(said, messages), messages
+
+
+def test_methods_that_cannot_do_the_task_are_named(evaluate, add_method):
+    class Volumes:
+        summary, needs_model = "volumes only", False
+
+        def propagate(self, session, reference, progress, slices):
+            raise AssertionError
+
+    add_method("volumes", Volumes)
+    code, _, _, messages = evaluate("--protocol", "image", "--methods", "volumes")
+    assert code == 2
+    assert "'volumes' cannot transfer" in messages
+
+
+def test_folders_that_hold_no_sets_are_refused(data, tmp_path):
+    with pytest.raises(InputError, match="There is no folder"):
+        Dataset.open(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no labelled set"):
+        Dataset.open(tmp_path)
+    with pytest.raises(InputError, match="is a single set; .* --sets balls"):
+        Dataset.open(data / "balls")
+
+
+def test_a_set_without_label_table_is_refused(tmp_path):
+    write_volume(tmp_path / "set" / "case", 0)
+    case = Dataset.open(tmp_path).sets[0].cases[0]
+    with pytest.raises(InputError, match="has no labels.json"):
+        _ = case.labels
+    (tmp_path / "set" / "labels.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match="is not a table of label values"):
+        _ = case.labels
+
+
+def test_label_and_image_on_different_grids_are_refused(tmp_path):
+    write_volume(tmp_path / "set" / "case", 0)
+    label = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5), np.uint8))
+    SimpleITK.WriteImage(label, str(tmp_path / "set" / "case" / "label.nii.gz"))
+    with pytest.raises(InputError, match="on different grids"):
+        Dataset.open(tmp_path).sets[0].cases[0].read_volume()
+
+
+def test_json_in_a_folder_that_does_not_exist_is_refused_before_any_work(data, capsys):
+    code = main(["evaluate", str(data), "--methods", "copy", "--sets", "balls", "--json", str(data / "no" / "f.json")])
+    assert code == 2
+    assert "create it first" in capsys.readouterr().err
+
+
+# Parts
+
+
+def test_structures_that_are_too_small_are_left_out():
+    label = np.zeros((8, 20, 20), np.uint8)
+    label[:3, :10, :10] = 1  # large, on three slices
+    label[:, 15, :20] = 2  # 160 voxels
+    label[2:6, 10:14, :14] = 3
+    label[3, 14, :5] = 3
+    found = list(structures(label, {1: "flat", 2: "thin", 3: "enough", 4: "absent"}))
+    assert [(structure.name, structure.reference) for structure in found] == [("enough", 3)]
+
+
+def test_means_weigh_labels_and_sets_alike():
+    records = [
+        Record("s", "c1", "often", "m", {"dice": 1.0, "mm": None}),
+        Record("s", "c2", "often", "m", {"dice": 0.8, "mm": None}),
+        Record("s", "c1", "seldom", "m", {"dice": 0.5, "mm": None}),
+        Record("t", "c1", "other", "m", {"dice": 0.1, "mm": 4.0}),
+    ]
+    sets = mean_per_set(records)
+    assert sets["s"]["m"]["often"] == {"dice": pytest.approx(0.9), "mm": None, "n": 2}
+    assert sets["s"]["m"]["mean"] == {"dice": pytest.approx(0.7), "mm": None, "n": 3}
+    assert mean_over_sets(sets)["m"] == {"dice": pytest.approx(0.4), "mm": 4.0, "n": 2}
+
+
+def test_every_protocol_can_be_had_by_name():
+    for name in PROTOCOLS:
+        protocol = protocol_class(name)()
+        assert protocol.summary
+        assert "dice" in protocol.columns
+    with pytest.raises(InputError, match="did you mean volume"):
+        protocol_class("volumes")
+
+
+def test_automatic_labels_are_measured_only_where_named(shared_data):
+    dataset = Dataset.open(shared_data)
+    for name in PROTOCOLS:
+        assert "totalseg_auto" not in [labelled.name for labelled in protocol_class(name)().default_sets(dataset)]
+    assert dataset.select(["totalseg_auto"])[0].cases[0].labels
