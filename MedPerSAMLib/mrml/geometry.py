@@ -27,7 +27,9 @@ def matrix_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
-def transform_between(source: slicer.vtkMRMLTransformableNode, target: slicer.vtkMRMLTransformableNode) -> vtk.vtkTransform:
+def transform_between(
+    source: slicer.vtkMRMLTransformableNode, target: slicer.vtkMRMLTransformableNode
+) -> vtk.vtkTransform:
     """The linear transform from ``source``'s own coordinates to ``target``'s (their parent transforms).
 
     Raises:
@@ -61,7 +63,9 @@ def volume_to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
         return matrix_array(ijk_to_ras)
     to_world = vtk.vtkMatrix4x4()
     if not parent.GetMatrixTransformToWorld(to_world):
-        raise InputError(f"The volume's transform {parent.GetName()!r} is not linear; harden it in the Transforms module.")
+        raise InputError(
+            f"The volume's transform {parent.GetName()!r} is not linear; harden it in the Transforms module."
+        )
     return matrix_array(to_world) @ matrix_array(ijk_to_ras)
 
 
@@ -78,7 +82,9 @@ def plane_name(volume: slicer.vtkMRMLVolumeNode, axis: int) -> str:
     return ("oblique " if turned > 15 else "") + _PLANES[nearest]
 
 
-def slice_centre(volume: slicer.vtkMRMLVolumeNode, axis: int, index: int, pixel: tuple[float, float] | None = None) -> np.ndarray:
+def slice_centre(
+    volume: slicer.vtkMRMLVolumeNode, axis: int, index: int, pixel: tuple[float, float] | None = None
+) -> np.ndarray:
     """World (R, A, S) of a slice's centre, or of the (row, column) ``pixel`` on it."""
     shape = volume.GetImageData().GetDimensions()[::-1]
     point = [(size - 1) / 2 for size in shape]
@@ -123,7 +129,10 @@ def compare_grids(volume_to_segment: np.ndarray) -> GridMatch:
     lengths = np.linalg.norm(steps, axis=0)
     cosines = np.abs(steps / lengths).max(axis=0)
     degrees = float(np.degrees(np.arccos(np.clip(cosines, 0, 1))).max())
-    exact = bool(np.allclose(np.abs(steps).sum(axis=0), 1, atol=1e-3) and np.allclose(volume_to_segment, np.round(volume_to_segment), atol=1e-2))
+    exact = bool(
+        np.allclose(np.abs(steps).sum(axis=0), 1, atol=1e-3)
+        and np.allclose(volume_to_segment, np.round(volume_to_segment), atol=1e-2)
+    )
     return GridMatch(exact, degrees, bool((lengths < 0.99).any()))
 
 

@@ -25,7 +25,9 @@ def slice_extent(volume: slicer.vtkMRMLVolumeNode, axis: int, index: int) -> Ext
     return tuple(extent)
 
 
-def image_on(volume: slicer.vtkMRMLVolumeNode, extent: Extent, mask: np.ndarray | None = None) -> slicer.vtkOrientedImageData:
+def image_on(
+    volume: slicer.vtkMRMLVolumeNode, extent: Extent, mask: np.ndarray | None = None
+) -> slicer.vtkOrientedImageData:
     """An image on part of the volume's grid, in the volume's own coordinates.
 
     Args:
@@ -53,10 +55,14 @@ def segment_of(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) ->
     content = segmentation.GetSegmentation()
     segment = content.GetSegment(segment_id) if content is not None else None
     if segment is None:
-        raise InputError(f"The segmentation {segmentation.GetName()!r} has no segment {segment_id!r}; choose a segment that exists.")
+        raise InputError(
+            f"The segmentation {segmentation.GetName()!r} has no segment {segment_id!r}; choose a segment that exists."
+        )
     source = content.GetSourceRepresentationName()
-    if content.GetNumberOfSegments() and source != _binary() and any(
-        content.GetNthSegment(i).GetRepresentation(source) for i in range(content.GetNumberOfSegments())
+    if (
+        content.GetNumberOfSegments()
+        and source != _binary()
+        and any(content.GetNthSegment(i).GetRepresentation(source) for i in range(content.GetNumberOfSegments()))
     ):
         raise InputError(
             f"{segmentation.GetName()!r} is stored as {source.lower()}; open it in Segment Editor and let it convert to binary labelmap."
@@ -109,13 +115,19 @@ def read_mask(
         labels, image_on(volume, extent), out, False, False, transform
     )
     if not done:
-        raise InputError(f"The segment {segment.GetName()!r} could not be brought onto the volume's grid; check both geometries.")
+        raise InputError(
+            f"The segment {segment.GetName()!r} could not be brought onto the volume's grid; check both geometries."
+        )
     values = numpy_support.vtk_to_numpy(out.GetPointData().GetScalars())
     return (values == segment.GetLabelValue()).reshape(shape)
 
 
 def read_slice(
-    segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode, axis: int, index: int
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    segment_id: str,
+    volume: slicer.vtkMRMLVolumeNode,
+    axis: int,
+    index: int,
 ) -> np.ndarray:
     """(rows, columns) bool of one slice of a segment; see :func:`read_mask`."""
     return read_mask(segmentation, segment_id, volume, slice_extent(volume, axis, index)).squeeze(axis)

@@ -64,7 +64,11 @@ def _write(
 
 
 def make_room(
-    segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode, axis: int, slices: range
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    segment_id: str,
+    volume: slicer.vtkMRMLVolumeNode,
+    axis: int,
+    slices: range,
 ) -> None:
     """Let the segment's array hold these slices, so that each is written without copying the others."""
     labels = stored_labels(segment_of(segmentation, segment_id))
@@ -106,7 +110,9 @@ def _change(
         values[:] = values == 0
     mode = _LOGIC.MODE_MERGE_MASK if add else _LOGIC.MODE_MERGE_MIN
     if not _LOGIC.SetBinaryLabelmapToSegment(image, segmentation, segment_id, mode, image.GetExtent()):
-        raise OutputError(f"Slicer did not take the voxels for segment {segment_id!r}; save the scene and restart Slicer.")
+        raise OutputError(
+            f"Slicer did not take the voxels for segment {segment_id!r}; save the scene and restart Slicer."
+        )
 
 
 def _in_place(segmentation, segment, volume, extent: Extent, change: np.ndarray, add: bool) -> bool:
@@ -124,14 +130,18 @@ def _in_place(segmentation, segment, volume, extent: Extent, change: np.ndarray,
     return True
 
 
-def _on_grid_of(labels: slicer.vtkOrientedImageData | None, image: slicer.vtkOrientedImageData) -> slicer.vtkOrientedImageData:
+def _on_grid_of(
+    labels: slicer.vtkOrientedImageData | None, image: slicer.vtkOrientedImageData
+) -> slicer.vtkOrientedImageData:
     """``image`` on the grid of the segment's layer; an empty layer takes the volume's grid."""
     resample = slicer.vtkOrientedImageDataResample
     if labels is None or resample.DoGeometriesMatch(labels, image):
         return image
     out = slicer.vtkOrientedImageData()
     if not resample.ResampleOrientedImageToReferenceOrientedImage(image, labels, out, False, True):
-        raise OutputError("The slice could not be brought onto the segmentation's grid; check its geometry in Segment Editor.")
+        raise OutputError(
+            "The slice could not be brought onto the segmentation's grid; check its geometry in Segment Editor."
+        )
     return out
 
 

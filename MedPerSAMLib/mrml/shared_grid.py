@@ -40,7 +40,9 @@ def label_array(labels: slicer.vtkOrientedImageData) -> np.ndarray:
     return numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars()).reshape(labels.GetDimensions()[::-1])
 
 
-def overlap(labels: slicer.vtkOrientedImageData, offset: tuple[int, int, int], extent: Extent) -> tuple[tuple, tuple] | None:
+def overlap(
+    labels: slicer.vtkOrientedImageData, offset: tuple[int, int, int], extent: Extent
+) -> tuple[tuple, tuple] | None:
     """Index expressions of what ``extent`` of the volume and the label image share: (into the extent, into the labels)."""
     stored = labels.GetExtent()
     ours, theirs = [], []
@@ -58,7 +60,8 @@ def contains(labels: slicer.vtkOrientedImageData, offset: tuple[int, int, int], 
     """Whether all of the volume's ``extent`` lies in the label image's."""
     stored = labels.GetExtent()
     return all(
-        stored[2 * a] <= extent[2 * a] + offset[a] and extent[2 * a + 1] + offset[a] <= stored[2 * a + 1] for a in range(3)
+        stored[2 * a] <= extent[2 * a] + offset[a] and extent[2 * a + 1] + offset[a] <= stored[2 * a + 1]
+        for a in range(3)
     )
 
 

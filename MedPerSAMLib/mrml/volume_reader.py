@@ -24,7 +24,9 @@ def voxels(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
             f"{volume.GetName()!r} has {components} values per voxel; convert it to a scalar volume (Vector to Scalar Volume module)."
         )
     if max(image.GetDimensions()) == 1 or sorted(image.GetDimensions())[1] == 1:
-        raise InputError(f"{volume.GetName()!r} has the size {image.GetDimensions()}; choose a volume with several slices.")
+        raise InputError(
+            f"{volume.GetName()!r} has the size {image.GetDimensions()}; choose a volume with several slices."
+        )
     return slicer.util.arrayFromVolume(volume)
 
 

@@ -28,7 +28,16 @@ def start() -> slicer.vtkMRMLScene:
     colors.AddDefaultColorNodes()
     application.SetModuleLogic("Colors", colors)
     logics = {}
-    for name in ("Volumes", "Terminologies", "Segmentations", "SubjectHierarchy", "Sequences", "Markups", "Tables", "Plots"):
+    for name in (
+        "Volumes",
+        "Terminologies",
+        "Segmentations",
+        "SubjectHierarchy",
+        "Sequences",
+        "Markups",
+        "Tables",
+        "Plots",
+    ):
         logic = getattr(slicer, f"vtkSlicer{name}Logic", None) or getattr(slicer, f"vtkSlicer{name}ModuleLogic")
         logics[name.lower()] = logic()
         logics[name.lower()].SetMRMLScene(scene)

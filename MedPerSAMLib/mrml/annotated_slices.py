@@ -1,0 +1,183 @@
+"""Which slices of a segment the user drew, and which are ours.
+
+What a propagation wrote is remembered in a tag of the segment, as a fingerprint per slice. A slice that still has its
+fingerprint is ours and may be written again; any other is the user's: a further reference that is never touched. Because a
+tag belongs to the segment, Segment Editor's undo, copies and ``.seg.nrrd`` files carry the memory along with the voxels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import slicer
+import vtk
+
+from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.mrml.geometry import OBLIQUE_DEGREES, plane_name
+from MedPerSAMLib.mrml.segment_reader import match_grids, read_mask, segment_of
+
+_TAG = "MedPerSAM.Propagated"
+_FEW = 0.5
+"""Several annotated slices name their axis only if they are at most this share of the slices along any other axis."""
+
+
+@dataclass
+class Record:
+    """What was written into one segment.
+
+    Attributes:
+        axis: array axis across which the slices lie.
+        shape: (k, j, i) of the volume; fingerprints of another volume say nothing about this one.
+        slices: slice index -> fingerprint of what we wrote, for slices where we wrote something.
+    """
+
+    axis: int
+    shape: tuple[int, int, int]
+    slices: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, segment: slicer.vtkSegment) -> Record | None:
+        """The record kept in a segment, or None."""
+        text = vtk.reference("")
+        if not segment.GetTag(_TAG, text):
+            return None
+        try:
+            kept = json.loads(str(text))
+            return cls(int(kept["axis"]), tuple(kept["shape"]), {int(k): v for k, v in kept["slices"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None  # written by something else: then every slice counts as the user's, which loses nothing
+
+    def keep_in(self, segment: slicer.vtkSegment) -> None:
+        """Remember this record in the segment."""
+        segment.SetTag(_TAG, json.dumps({"axis": self.axis, "shape": list(self.shape), "slices": self.slices}))
+
+    def ours(self, index: int, mask: np.ndarray) -> bool:
+        """Whether a slice that looks like (rows, columns) ``mask`` now is as we left it: ours, or empty and never ours."""
+        return self.slices.get(index) == (fingerprint(mask) if mask.any() else None)
+
+
+def forget(segment: slicer.vtkSegment) -> None:
+    """Remove the record: from now on every slice counts as the user's."""
+    segment.RemoveTag(_TAG)
+
+
+def fingerprint(mask: np.ndarray) -> str:
+    """Sixteen characters that change with every pixel of a (rows, columns) bool mask."""
+    return hashlib.blake2b(np.packbits(mask).tobytes(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What was found in a segment.
+
+    Attributes:
+        axis: array axis across which its slices are annotated.
+        plane: what people call these slices.
+        masks: slice index -> (rows, columns) bool, the slices that the user drew or edited.
+        propagated: slices that are as we left them.
+        cleared: slices that we wrote and the user emptied: the structure is not there.
+        count: number of slices across the axis.
+        warnings: sentences for the user.
+    """
+
+    axis: int
+    plane: str
+    masks: Mapping[int, np.ndarray]
+    propagated: frozenset[int]
+    cleared: frozenset[int]
+    count: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def protected(self) -> frozenset[int]:
+        """Slices that a propagation must not change."""
+        return frozenset(self.masks) | self.cleared
+
+    def open_range(self, wanted: range | None = None) -> range:
+        """The slices to work on: those wanted, up to where the user cleared a slice beyond all annotated ones.
+
+        The range is widened to the annotated slices, from which the work starts.
+        """
+        low, high = min(self.masks), max(self.masks)
+        first, last = (0, self.count - 1) if wanted is None else (min(wanted), max(wanted))
+        first = max([first] + [index + 1 for index in self.cleared if index < low])
+        last = min([last] + [index - 1 for index in self.cleared if index > high])
+        return range(min(first, low), max(last, high) + 1)
+
+
+def find_annotation(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    segment_id: str,
+    volume: slicer.vtkMRMLVolumeNode,
+    view_axis: int | None = None,
+) -> Annotation:
+    """Find the annotated slices of a segment from its voxels.
+
+    Args:
+        segmentation: the segmentation node.
+        segment_id: the segment.
+        volume: the volume whose slices are meant.
+        view_axis: array axis that the slice view looks along; it only decides where the voxels allow several.
+
+    Raises:
+        InputError: the segment is empty, or was not drawn slice by slice.
+    """
+    segment = segment_of(segmentation, segment_id)
+    mask = read_mask(segmentation, segment_id, volume)
+    if not mask.any():
+        raise InputError(f"{segment.GetName()} is empty on {volume.GetName()}; outline it on one slice.")
+    record = Record.of(segment)
+    if record is not None and record.shape != mask.shape:
+        record = None
+    axis = _drawn_axis(mask, segment.GetName(), view_axis) if record is None else record.axis
+    slices = np.moveaxis(mask, axis, 0)
+    used = [int(index) for index in np.flatnonzero(slices.any(axis=(1, 2)))]
+    ours = {index for index in used if record is not None and record.ours(index, slices[index])}
+    drawn = {index: slices[index].copy() for index in used if index not in ours}
+    cleared = frozenset() if record is None else frozenset(record.slices) - set(used)
+    if not drawn:
+        raise InputError(
+            f"{segment.GetName()} holds only what was propagated; outline or correct it on at least one slice."
+        )
+    plane = plane_name(volume, axis)
+    warnings = _warnings(segmentation, segment_id, volume, record is None and len(drawn) > 1)
+    return Annotation(axis, plane, drawn, frozenset(ours), cleared, len(slices), warnings)
+
+
+def _drawn_axis(mask: np.ndarray, name: str, view_axis: int | None) -> int:
+    """The axis with exactly one slice that is not empty; where several slices are drawn, the axis with by far the fewest."""
+    counts = [int(mask.any(axis=tuple(a for a in range(3) if a != axis)).sum()) for axis in range(3)]
+    single = [axis for axis in range(3) if counts[axis] == 1]
+    if single:
+        return view_axis if view_axis in single else single[0]
+    order = sorted(range(3), key=lambda axis: counts[axis])
+    if counts[order[0]] <= _FEW * counts[order[1]]:
+        return order[0]
+    raise InputError(
+        f"{name} was not drawn slice by slice: it fills {counts[0]}, {counts[1]} and {counts[2]} slices along the three axes; "
+        "leave it on a few parallel slices only."
+    )
+
+
+def _warnings(segmentation, segment_id: str, volume, several: bool) -> tuple[str, ...]:
+    match = match_grids(segmentation, segment_id, volume)
+    if match is None or match.exact:
+        return ()
+    name = segment_of(segmentation, segment_id).GetName()
+    if match.degrees > OBLIQUE_DEGREES:
+        return (
+            f"{name} lies on a grid turned by {match.degrees:.0f} degrees against the volume"
+            + (", so one drawn slice touches several slices of the volume" if several else "")
+            + "; in Segment Editor set the segmentation's geometry to the volume's for exact results.",
+        )
+    if match.coarser:
+        sentence = (
+            f"{name} lies on a coarser grid than the volume, so results are kept at its resolution only; "
+            "in Segment Editor set the segmentation's geometry to the volume's."
+        )
+        return (sentence,)
+    return ()

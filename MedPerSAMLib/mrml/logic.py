@@ -1,0 +1,221 @@
+"""Propagation on Slicer's nodes without a window; the module's logic and the effect call this."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import slicer
+
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.task import Propagation, Reference
+from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
+from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
+from MedPerSAMLib.mrml.editing_rules import EditingRules
+from MedPerSAMLib.mrml.geometry import spacing_of
+from MedPerSAMLib.mrml.preview import Preview, hide_surface
+from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
+from MedPerSAMLib.mrml.segment_reader import segment_of
+from MedPerSAMLib.mrml.targets import NEW_SEGMENTATION, SAME_SEGMENT, make_targets
+from MedPerSAMLib.mrml.undo import LogicUndo, UndoHistory
+from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
+from MedPerSAMLib.services.propagation_work import Order, SessionCache, propagate
+
+DEFAULT_METHOD = "med-persam"
+
+
+class PropagationLogic:
+    """Starts, carries out, accepts and discards propagations.
+
+    Args:
+        sessions: keeps embeddings between runs; its own unless given.
+        undo: where undo steps are saved; its own history unless given.
+    """
+
+    def __init__(self, sessions: SessionCache | None = None, undo: UndoHistory | None = None) -> None:
+        self.sessions = SessionCache() if sessions is None else sessions
+        self.undo: UndoHistory = LogicUndo() if undo is None else undo
+        self._previews: dict[tuple[str, str], Preview] = {}
+        self._numbers = itertools.count(1)
+
+    def start(
+        self,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        segment_ids: Sequence[str],
+        method: str = DEFAULT_METHOD,
+        model: str | None = None,
+        device: str = "auto",
+        wanted: range | None = None,
+        target: str = SAME_SEGMENT,
+        editor: slicer.vtkMRMLSegmentEditorNode | None = None,
+        view_axis: int | None = None,
+        seed: int = 0,
+    ) -> PropagationRun:
+        """Read the annotations, save an undo step and make everything ready to be written.
+
+        Args:
+            volume: the grey volume.
+            segmentation: holds the annotated segments.
+            segment_ids: the segments to propagate, each with its own annotated slices.
+            method: name in ``core.methods.METHODS``.
+            model: name or path; None for the embedded one.
+            device: auto, cpu, cuda or mps.
+            wanted: slices that may change; all unless given.
+            target: one of ``targets.TARGETS``.
+            editor: Segment Editor's node, whose mask and overwrite mode bound the writing; None for no bounds.
+            view_axis: array axis that the slice view looks along, for annotations that fit several.
+            seed: of everything random.
+
+        Raises:
+            InputError: a node, segment, annotation or transform that cannot be worked on; the scene is as before.
+        """
+        array = voxels(volume)
+        if segmentation is None or not segment_ids:
+            raise InputError("No segment is chosen; choose one that is outlined on a slice.")
+        annotations = {i: find_annotation(segmentation, i, volume, view_axis) for i in segment_ids}
+        names = {i: segment_of(segmentation, i).GetName() for i in segment_ids}
+        references = {i: Reference(a.masks, names[i]) for i, a in annotations.items()}
+        self._check_range(wanted, annotations)
+        if target != NEW_SEGMENTATION:
+            self.undo.save(segmentation, volume)
+        targets = make_targets(target, segmentation, annotations, volume)
+        surfaces = [segmentation] if target != NEW_SEGMENTATION and hide_surface(segmentation) else []
+        self._previews = {key: preview for key, preview in self._previews.items() if preview.written}
+        run_id, structures = f"run {next(self._numbers)}", {}
+        for key, annotation in annotations.items():
+            place, rules = targets[key], EditingRules(targets[key].segmentation, volume, annotation.axis, editor)
+            preview = self._preview(place, volume, annotation, rules)
+            preview.begin(run_id, annotation, annotation.open_range(wanted), rules)
+            allowed = annotation.open_range(wanted)
+            narrow = (
+                allowed
+                if wanted is None
+                else range(max(min(wanted), allowed.start), min(max(wanted) + 1, allowed.stop))
+            )
+            structures[key] = Structure(names[key], annotation, narrow, preview)
+        orders = _orders(array, spacing_of(volume), annotations, references, wanted, (method, model, device, seed))
+        return PropagationRun(run_id, volume, structures, orders, surfaces)
+
+    def compute(self, run: PropagationRun, listener) -> dict[str, Propagation]:
+        """The numbers of a run; any thread. See ``propagation_work.propagate``."""
+        results = {}
+        for order in run.orders:
+            results.update(propagate(order, self.sessions, listener))
+        return results
+
+    def process(
+        self,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        segment_ids: Sequence[str],
+        progress: Progress | None = None,
+        **options,
+    ) -> dict[str, Propagation]:
+        """Propagate from start to end on this thread.
+
+        Args:
+            volume: the grey volume.
+            segmentation: holds the annotated segments and receives the result.
+            segment_ids: the segments to propagate.
+            progress: told about steps and notes, and asked whether to stop; slices are written as they finish.
+            options: those of :meth:`start`.
+
+        Returns:
+            segment ID -> its Propagation, (slices, rows, columns) along the annotated axis.
+
+        Raises:
+            MedPerSAMError: something cannot be worked on, or was cancelled; the segments are as before.
+        """
+        run = self.start(volume, segmentation, segment_ids, **options)
+        done = False
+        try:
+            results = self.compute(run, _Direct(run, Progress() if progress is None else progress))
+            for _ in run.finish(results):
+                pass
+            done = True
+        finally:
+            if not done:
+                run.cancel()
+        return results
+
+    def accept(self) -> None:
+        """Keep what was propagated."""
+        for preview in self._previews.values():
+            preview.accept()
+        self._previews.clear()
+
+    def discard(self) -> int:
+        """Take back all that was propagated since the last Accept; returns how many slices the user drew on and stay."""
+        kept = 0
+        for preview in self._previews.values():
+            target = preview.target
+            kept_here = preview.discard()
+            if target.segmentation.GetScene() is not None:
+                ConfidenceNodes(target.segmentation).remove([target.segment_id])
+            if not kept_here:
+                target.remove()
+            kept += kept_here
+        self._previews.clear()
+        return kept
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to accept or discard."""
+        return any(preview.written for preview in self._previews.values())
+
+    def forget(self) -> None:
+        """Drop every reference to nodes, as when the scene closes; embeddings go too."""
+        self._previews.clear()
+        self.sessions.clear()
+        if isinstance(self.undo, LogicUndo):
+            self.undo.clear()
+
+    def _preview(self, target, volume, annotation: Annotation, rules: EditingRules) -> Preview:
+        key = (target.segmentation.GetID(), target.segment_id)
+        kept = self._previews.get(key)
+        if kept is None or kept.axis != annotation.axis:
+            self._previews[key] = Preview(target, volume, annotation, rules)
+        return self._previews[key]
+
+    @staticmethod
+    def _check_range(wanted: range | None, annotations: dict[str, Annotation]) -> None:
+        for annotation in annotations.values():
+            if wanted is not None and (not len(wanted) or min(wanted) < 0 or max(wanted) >= annotation.count):
+                raise InputError(
+                    f"The range {wanted.start}-{wanted.stop - 1} does not lie in the volume's slices 0-{annotation.count - 1}."
+                )
+
+
+def _orders(array, spacing, annotations, references, wanted, settings) -> list[Order]:
+    """One order per axis: the slices of another axis are other images with embeddings of their own."""
+    orders = []
+    for axis in dict.fromkeys(annotation.axis for annotation in annotations.values()):
+        keys = [key for key, annotation in annotations.items() if annotation.axis == axis]
+        slices = {key: annotations[key].open_range(wanted) for key in keys}
+        in_order = (spacing[axis], *(spacing[other] for other in range(3) if other != axis))
+        orders.append(
+            Order(slices_first(array, axis), in_order, {key: references[key] for key in keys}, slices, *settings)
+        )
+    return orders
+
+
+class _Direct(Progress):
+    """Writes slices as they finish, on the thread that computes them."""
+
+    def __init__(self, run: PropagationRun, listener: Progress) -> None:
+        self._run, self._listener = run, listener
+
+    def cancelled(self) -> bool:
+        return self._listener.cancelled()
+
+    def on_step(self, phase: str, done: int, total: int) -> None:
+        self._listener.on_step(phase, done, total)
+
+    def note(self, sentence: str) -> None:
+        self._listener.note(sentence)
+
+    def structure_slice(self, key: str, index: int, mask, confidence: float) -> None:
+        if self._run.write(key, index, mask, confidence):
+            self._listener.slice_done(index, mask, confidence)

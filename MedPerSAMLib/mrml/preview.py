@@ -1,0 +1,179 @@
+"""What a propagation has written into one segment and can take back.
+
+Slices go straight into the target segment, so that the user sees and corrects them with every tool Slicer has. Until
+Accept, the preview remembers what each slice was before. The user may draw in the segment meanwhile: a slice that is not as
+we left it belongs to the user from then on and is neither overwritten nor taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import slicer
+import vtk
+
+from MedPerSAMLib.errors import Cancelled
+from MedPerSAMLib.mrml.annotated_slices import Annotation, Record, fingerprint, forget
+from MedPerSAMLib.mrml.editing_rules import EditingRules
+from MedPerSAMLib.mrml.segment_reader import read_slice
+from MedPerSAMLib.mrml.segment_writer import make_room, trim, write_slice
+from MedPerSAMLib.mrml.targets import Target
+
+_RUN_TAG = "MedPerSAM.Run"
+
+
+class Preview:
+    """The slices of one segment that propagations wrote since the last Accept.
+
+    Args:
+        target: the segment that is written.
+        volume: gives the grid.
+        annotation: what the user drew in it.
+        rules: where may be written.
+    """
+
+    def __init__(
+        self, target: Target, volume: slicer.vtkMRMLScalarVolumeNode, annotation: Annotation, rules: EditingRules
+    ) -> None:
+        self.target, self._volume, self._rules = target, volume, rules
+        self.axis, self._protected = annotation.axis, set(annotation.protected)
+        self._base: dict[int, np.ndarray] = {}
+        self._base_record = Record.of(self._segment())
+        self._before: dict[int, np.ndarray] = {}
+        self._before_record = self._base_record
+        self._record = self._read_record()
+        self._run = ""
+
+    @property
+    def written(self) -> frozenset[int]:
+        """Slices changed since the last Accept."""
+        return frozenset(self._base) | frozenset(self._before)
+
+    def begin(self, run: str, annotation: Annotation, slices: range, rules: EditingRules | None = None) -> None:
+        """Start a run called ``run``; what the user drew since the last one is protected."""
+        self._run, self._before = run, {}
+        self._rules = self._rules if rules is None else rules
+        # The segment's own memory counts, not ours: the user may have pressed Undo since the last run.
+        self._record, self._before_record = self._read_record(), Record.of(self._segment())
+        self._protected = set(annotation.protected)
+        self._segment().SetTag(_RUN_TAG, run)
+        make_room(self.target.segmentation, self.target.segment_id, self._volume, self.axis, slices)
+
+    def write(self, index: int, mask: np.ndarray) -> bool:
+        """Show one slice; False where it is the user's and stays as it is.
+
+        Args:
+            index: slice along the annotated axis.
+            mask: (rows, columns) bool.
+
+        Raises:
+            Cancelled: the user undid the run.
+            InputError: the segment or its geometry does not fit any more.
+        """
+        self._check_not_undone()
+        if index in self._protected:
+            return False
+        current = self._read(index)
+        if not self._record.ours(index, current):
+            self._protected.add(index)
+            return False
+        allowed = self._rules.allowed(self.target.segment_id, index)
+        wanted = np.where(allowed, mask, current)
+        if np.array_equal(wanted, current):
+            return True
+        self._before.setdefault(index, current)
+        write_slice(self.target.segmentation, self.target.segment_id, self._volume, self.axis, index, wanted)
+        self._remember(index, self._read(index))
+        return True
+
+    def finish(self) -> None:
+        """End the run: keep its memory with the segment, so that later corrections are recognised."""
+        self._check_not_undone()
+        for index, mask in self._before.items():
+            self._base.setdefault(index, mask)
+        self._before = {}
+        self._end()
+        self._record.keep_in(self._segment())
+
+    def cancel(self) -> int:
+        """Take the run back; returns how many slices stay because the user drew on them meanwhile."""
+        return self._restore(self._before, self._before_record)
+
+    def discard(self) -> int:
+        """Take back everything since the last Accept; returns how many slices stay because the user drew on them."""
+        before = {**self._before, **self._base}
+        kept = self._restore(before, self._base_record)
+        self._base = {}
+        return kept
+
+    def accept(self) -> None:
+        """Keep everything: there is nothing to take back any more."""
+        self._base, self._before, self._base_record = {}, {}, Record.of(self._segment()) if self._exists() else None
+
+    def _restore(self, before: dict[int, np.ndarray], record: Record | None) -> int:
+        if not self._exists():
+            return 0
+        kept = 0
+        for index, mask in before.items():
+            current = self._read(index)
+            if np.array_equal(current, mask):
+                continue
+            if self._record.ours(index, current):
+                write_slice(self.target.segmentation, self.target.segment_id, self._volume, self.axis, index, mask)
+            else:
+                kept += 1
+        self._before = {}
+        self._end()
+        if record is None:
+            forget(self._segment())
+        else:
+            record.keep_in(self._segment())
+        self._record = self._read_record()
+        return kept
+
+    def _end(self) -> None:
+        self._segment().RemoveTag(_RUN_TAG)
+        trim(self.target.segmentation, self.target.segment_id)
+
+    def _check_not_undone(self) -> None:
+        tag = vtk.reference("")
+        if not self._exists() or not self._segment().GetTag(_RUN_TAG, tag) or str(tag) != self._run:
+            raise Cancelled("The segment was removed or the propagation undone, so it was stopped.")
+
+    def _remember(self, index: int, mask: np.ndarray) -> None:
+        if mask.any():
+            self._record.slices[index] = fingerprint(mask)
+        else:
+            self._record.slices.pop(index, None)
+
+    def _read_record(self) -> Record:
+        shape, kept = self._volume.GetImageData().GetDimensions()[::-1], Record.of(self._segment())
+        known = kept is not None and kept.shape == shape and kept.axis == self.axis
+        return Record(self.axis, shape, dict(kept.slices) if known else {})
+
+    def _exists(self) -> bool:
+        node = self.target.segmentation
+        return node.GetScene() is not None and node.GetSegmentation().GetSegment(self.target.segment_id) is not None
+
+    def _segment(self) -> slicer.vtkSegment:
+        return self.target.segmentation.GetSegmentation().GetSegment(self.target.segment_id)
+
+    def _read(self, index: int) -> np.ndarray:
+        return read_slice(self.target.segmentation, self.target.segment_id, self._volume, self.axis, index)
+
+
+def hide_surface(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Drop the closed surface while slices change, because each change would remake it; whether there was one."""
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    if not segmentation.GetSegmentation().ContainsRepresentation(name):
+        return False
+    segmentation.RemoveClosedSurfaceRepresentation()
+    return True
+
+
+def show_surfaces(segmentations: Iterable[slicer.vtkMRMLSegmentationNode]) -> None:
+    """Make the closed surfaces once, at the end."""
+    for segmentation in segmentations:
+        if segmentation.GetScene() is not None:
+            segmentation.CreateClosedSurfaceRepresentation()

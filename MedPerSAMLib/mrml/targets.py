@@ -1,0 +1,82 @@
+"""Where a result goes: the same segment, a new segment beside it, or a new segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import slicer
+
+from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.mrml.annotated_slices import Annotation, forget
+from MedPerSAMLib.mrml.segment_writer import write_slice
+
+SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION = "same segment", "new segment", "new segmentation"
+TARGETS = (SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION)
+"""What the user may choose."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The segment that receives a structure.
+
+    Attributes:
+        segmentation: its node.
+        segment_id: its ID.
+        made_segment: whether the segment was made for this run.
+        made_node: whether the segmentation node was made for this run.
+    """
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    segment_id: str
+    made_segment: bool = False
+    made_node: bool = False
+
+    def remove(self) -> None:
+        """Remove what was made for this run."""
+        if self.made_node and self.segmentation.GetScene() is not None:
+            self.segmentation.GetScene().RemoveNode(self.segmentation)
+        elif self.made_segment:
+            self.segmentation.GetSegmentation().RemoveSegment(self.segment_id)
+
+
+def make_targets(
+    kind: str,
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    annotations: dict[str, Annotation],
+    volume: slicer.vtkMRMLScalarVolumeNode,
+) -> dict[str, Target]:
+    """A target per segment ID; new ones get the segment's looks and its annotated slices.
+
+    Raises:
+        InputError: ``kind`` is none of TARGETS.
+    """
+    if kind not in TARGETS:
+        raise InputError(f"There is no target {kind!r}; use one of {', '.join(TARGETS)}.")
+    if kind == SAME_SEGMENT:
+        return {segment_id: Target(segmentation, segment_id) for segment_id in annotations}
+    into = segmentation if kind == NEW_SEGMENT else _new_node(segmentation, volume)
+    targets = {}
+    for segment_id, annotation in annotations.items():
+        source, content = segmentation.GetSegmentation().GetSegment(segment_id), into.GetSegmentation()
+        new_id = content.AddEmptySegment(content.GenerateUniqueSegmentID(segment_id))
+        copy = content.GetSegment(new_id)
+        label = copy.GetLabelValue()
+        copy.DeepCopyMetadata(source)
+        copy.SetLabelValue(label)  # segments that share a layer are told apart by it
+        forget(copy)
+        copy.SetName(source.GetName() if kind == NEW_SEGMENTATION else f"{source.GetName()} propagated")
+        for index, mask in annotation.masks.items():
+            write_slice(into, new_id, volume, annotation.axis, index, mask)
+        targets[segment_id] = Target(into, new_id, True, kind == NEW_SEGMENTATION)
+    return targets
+
+
+def _new_node(segmentation: slicer.vtkMRMLSegmentationNode, volume) -> slicer.vtkMRMLSegmentationNode:
+    scene = segmentation.GetScene()
+    name = scene.GenerateUniqueName(f"{segmentation.GetName()} propagated")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    # Voxels are written relative to the volume, so the volume's transform keeps grid and image together.
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    return node

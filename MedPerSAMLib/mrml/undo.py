@@ -1,0 +1,84 @@
+"""One undo step per propagation, in whichever editor's history the user will press Undo."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import slicer
+
+
+class UndoHistory(Protocol):
+    """Where a state is saved before the first voxel changes."""
+
+    def save(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Save the segmentation as it is; whether that worked."""
+
+
+class LogicUndo:
+    """Undo without a window: Slicer's own editor logic, one per segmentation, on an editor node of ours.
+
+    The user's editor node is left alone, because setting a segmentation on it would change what Segment Editor shows.
+    """
+
+    def __init__(self) -> None:
+        self._logics: dict[str, tuple[slicer.vtkSlicerSegmentEditorLogic, slicer.vtkMRMLSegmentEditorNode]] = {}
+
+    def save(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Save the segmentation as it is."""
+        return self._logic(segmentation, volume).SaveStateForUndo()
+
+    def undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Go back one step; False if there is none."""
+        kept = self._logics.get(segmentation.GetID())
+        if kept is None or not kept[0].CanUndo():
+            return False
+        kept[0].Undo()
+        return True
+
+    def redo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Go forward one step; False if there is none."""
+        kept = self._logics.get(segmentation.GetID())
+        if kept is None or not kept[0].CanRedo():
+            return False
+        kept[0].Redo()
+        return True
+
+    def clear(self) -> None:
+        """Forget all histories, as when the scene closes."""
+        for logic, _ in self._logics.values():
+            logic.SetSegmentEditorNode(None)
+        self._logics.clear()
+
+    def _logic(self, segmentation, volume) -> slicer.vtkSlicerSegmentEditorLogic:
+        key = segmentation.GetID()
+        if key not in self._logics:
+            logic, node = slicer.vtkSlicerSegmentEditorLogic(), slicer.vtkMRMLSegmentEditorNode()
+            node.SetSingletonTag(f"MedPerSAM-{key}")
+            node.SetHideFromEditors(True)
+            node.SetSaveWithScene(False)
+            logic.SetMRMLScene(slicer.mrmlScene)
+            # The editor node first: the logic keeps segmentation and volume there.
+            logic.SetSegmentEditorNode(slicer.mrmlScene.AddNode(node))
+            logic.SetSegmentationNode(segmentation)
+            logic.SetSourceVolumeNode(volume)
+            self._logics[key] = logic, node
+        return self._logics[key][0]
+
+
+class EditorUndo:
+    """Undo in an open Segment Editor, so that its own Undo button takes the propagation back.
+
+    Args:
+        editor: the module's qMRMLSegmentEditorWidget; used while it shows the segmentation.
+        otherwise: used for other segmentations.
+    """
+
+    def __init__(self, editor, otherwise: UndoHistory) -> None:
+        self._editor, self._otherwise = editor, otherwise
+
+    def save(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Save the segmentation as it is."""
+        if self._editor.segmentationNode() is not segmentation:
+            return self._otherwise.save(segmentation, volume)
+        self._editor.saveStateForUndo()
+        return True

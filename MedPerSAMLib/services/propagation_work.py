@@ -1,0 +1,147 @@
+"""The part of a propagation that runs in the background: arrays in, arrays out, no MRML.
+
+A :class:`SessionCache` keeps what a volume and a model share (normalised slices, embeddings, fields) alive between runs, so
+that a correction does not compute them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.task import Propagation, Reference, Volume
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be propagated.
+
+    Attributes:
+        array: (slices, rows, columns) voxels of any number type, as the volume node holds them.
+        spacing: millimetres per step along (slices, rows, columns).
+        references: structure's key -> its annotated slices.
+        slices: structure's key -> the slices to work on.
+        method: name in ``core.methods.METHODS``.
+        model: name or path; None for the embedded one.
+        device: auto, cpu, cuda or mps.
+        seed: of everything random.
+    """
+
+    array: np.ndarray
+    spacing: tuple[float, float, float]
+    references: Mapping[str, Reference]
+    slices: Mapping[str, range]
+    method: str
+    model: str | None = None
+    device: str = "auto"
+    seed: int = 0
+
+
+class SessionCache:
+    """The last few volumes with their models and everything computed from them.
+
+    Args:
+        limit: how many to keep; each holds a volume in float32 and its embeddings.
+        prepare: loads method, model and weights; ``services.equipment.prepare`` unless given.
+    """
+
+    def __init__(self, limit: int = 2, prepare: Callable | None = None) -> None:
+        self._limit, self._prepare = limit, prepare
+        self._sessions: OrderedDict[tuple, object] = OrderedDict()
+        self._equipment: dict[tuple, object] = {}
+
+    def equipment(self, order: Order):
+        """Method, model and weights of an order, loaded once."""
+        key = (order.method, order.model, order.device)
+        if key not in self._equipment:
+            prepare = self._prepare
+            if prepare is None:
+                from MedPerSAMLib.services.equipment import prepare
+            self._equipment = {key: prepare(order.method, "propagate", order.model, order.device)}
+        return self._equipment[key]
+
+    def session(self, order: Order):
+        """The session of the order's volume and model; the same object as long as voxels, spacing and model are the same."""
+        from MedPerSAMLib.core.session import VolumeSession
+
+        equipment = self.equipment(order)
+        array = np.ascontiguousarray(order.array)
+        content = hashlib.sha256(array.view(np.uint8).reshape(-1).data).hexdigest()
+        key = (content, array.shape, array.dtype.str, order.spacing, equipment.model_key, equipment.device, order.seed)
+        if key not in self._sessions:
+            self._sessions[key] = VolumeSession(
+                Volume(array.astype(np.float32), order.spacing),
+                equipment.predictor,
+                equipment.warp_weights,
+                order.seed,
+                equipment.model_key,
+            )
+            while len(self._sessions) > self._limit:
+                self._sessions.popitem(last=False)
+        self._sessions.move_to_end(key)
+        return self._sessions[key]
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self._sessions.clear()
+        self._equipment.clear()
+
+
+class StructureProgress(Progress):
+    """Passes on one structure's events together with its key.
+
+    Args:
+        key: the structure's.
+        name: put in front of the phase where there are several structures.
+        listener: told everything; its ``structure_slice(key, index, mask, confidence)`` gets the slices.
+    """
+
+    def __init__(self, key: str, name: str, listener) -> None:
+        self._key, self._name, self._listener = key, name, listener
+
+    def cancelled(self) -> bool:
+        return self._listener.cancelled()
+
+    def on_step(self, phase: str, done: int, total: int) -> None:
+        self._listener.on_step(f"{self._name}: {phase}" if self._name else phase, done, total)
+
+    def slice_done(self, index: int, mask: np.ndarray, confidence: float) -> None:
+        self._listener.structure_slice(self._key, index, np.array(mask, bool), float(confidence))
+
+    def note(self, sentence: str) -> None:
+        self._listener.note(sentence)
+
+
+def propagate(order: Order, sessions: SessionCache, listener) -> dict[str, Propagation]:
+    """Propagate every structure of an order; runs on any thread.
+
+    Args:
+        order: what to do.
+        sessions: keeps embeddings between runs.
+        listener: a Progress with ``structure_slice(key, index, mask, confidence)``.
+
+    Returns:
+        structure's key -> its Propagation.
+
+    Raises:
+        Cancelled: the listener asked for it.
+        MedPerSAMError: an input, a model or a device that does not work.
+    """
+    listener.step("loading model", 0, 1)
+    equipment = sessions.equipment(order)
+    for sentence in equipment.notes:
+        listener.note(sentence)
+    listener.step("reading volume", 0, 1)
+    session = sessions.session(order)
+    results = {}
+    for key, reference in order.references.items():
+        progress = StructureProgress(key, reference.name if len(order.references) > 1 else "", listener)
+        results[key] = equipment.method.propagate(session, reference, progress, order.slices[key])
+        for sentence in results[key].notes:
+            listener.note(sentence)
+    return results

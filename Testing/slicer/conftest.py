@@ -1,0 +1,34 @@
+"""Fixtures on real MRML nodes, from the ``slicer-core`` wheel; skipped as a whole where it is not installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="the slicer-core wheel is not installed")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import scene as slicer_scene
+
+
+@pytest.fixture
+def scene():
+    """An empty scene."""
+    return slicer_scene.clear()
+
+
+@pytest.fixture
+def ball() -> np.ndarray:
+    """(20, 24, 28) bool: an ellipsoid off the centre, so that flips and shifts show."""
+    k, j, i = np.mgrid[:20, :24, :28]
+    return ((k - 9) / 6) ** 2 + ((j - 10) / 7) ** 2 + ((i - 15) / 8) ** 2 < 1
+
+
+@pytest.fixture
+def grey(ball) -> np.ndarray:
+    """(20, 24, 28) int16 voxels that show the ball, with a little noise."""
+    noise = np.random.default_rng(0).normal(0, 8, ball.shape)
+    return (100 * ball + noise).astype(np.int16)

@@ -1,0 +1,258 @@
+"""Whole propagations without a window: written, accepted, discarded, undone, corrected, cancelled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scene as build
+import slicer
+
+from MedPerSAMLib.core.progress import CallbackProgress
+from MedPerSAMLib.errors import Cancelled, InputError
+from MedPerSAMLib.mrml.annotated_slices import find_annotation
+from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.mrml.targets import NEW_SEGMENT, NEW_SEGMENTATION
+
+COPY = {"method": "copy", "device": "cpu"}
+
+
+@pytest.fixture
+def case(scene, grey, ball):
+    """Volume, segmentation with Liver annotated on axial slice 9, and the mask."""
+    volume = build.volume_node(grey, (0.8, 0.8, 2.5), (5, 10, 15))
+    segmentation = build.segmentation_node(volume, "Liver", "Kidney")
+    write_slice(segmentation, "Liver", volume, 0, 9, ball[9])
+    return volume, segmentation, ball
+
+
+def _masks(volume, segmentation) -> np.ndarray:
+    return np.stack([read_mask(segmentation, i, volume) for i in ("Liver", "Kidney")])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_result_is_in_the_segment(case, axis):
+    volume, segmentation, ball = case
+    index = 11
+    write_slice(segmentation, "Liver", volume, 0, 9, np.zeros_like(ball[9]))
+    write_slice(segmentation, "Liver", volume, axis, index, np.moveaxis(ball, axis, 0)[index])
+    result = PropagationLogic().process(volume, segmentation, ["Liver"], **COPY)["Liver"]
+    written = np.moveaxis(read_mask(segmentation, "Liver", volume), axis, 0)
+    assert np.array_equal(written, result.mask) and written.any(axis=(1, 2)).all()
+
+
+def test_undo_is_one_step_and_takes_the_memory_along(case):
+    volume, segmentation, _ = case
+    logic, before = PropagationLogic(), _masks(volume, segmentation)
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    after = _masks(volume, segmentation)
+    assert logic.undo.undo(segmentation) and np.array_equal(_masks(volume, segmentation), before)
+    assert list(find_annotation(segmentation, "Liver", volume).masks) == [9]
+    assert not logic.undo.undo(segmentation), "one step, not several"
+    assert logic.undo.redo(segmentation) and np.array_equal(_masks(volume, segmentation), after)
+    assert list(find_annotation(segmentation, "Liver", volume).masks) == [9]
+
+
+def test_run_after_undo_starts_afresh(case):
+    volume, segmentation, _ = case
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    first = _masks(volume, segmentation)
+    logic.undo.undo(segmentation)
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    assert np.array_equal(_masks(volume, segmentation), first)
+
+
+def test_discard_removes_everything(case, scene):
+    volume, segmentation, _ = case
+    before, nodes = _masks(volume, segmentation), scene.GetNumberOfNodes()
+    tags = _tags(segmentation)
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    assert logic.pending
+    assert logic.discard() == 0 and not logic.pending
+    assert np.array_equal(_masks(volume, segmentation), before) and _tags(segmentation) == tags
+    assert scene.GetNumberOfNodes() <= nodes + 1, "only the hidden node that holds the undo history may remain"
+
+
+def test_accept_keeps_everything(case):
+    volume, segmentation, _ = case
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    after = _masks(volume, segmentation)
+    logic.accept()
+    assert logic.discard() == 0 and np.array_equal(_masks(volume, segmentation), after)
+
+
+def test_correction_is_a_further_reference_and_never_changed(case):
+    volume, segmentation, ball = case
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    correction = np.roll(ball[13], 2, 1)
+    write_slice(segmentation, "Liver", volume, 0, 13, correction)
+    result = logic.process(volume, segmentation, ["Liver"], **COPY)["Liver"]
+    written = read_mask(segmentation, "Liver", volume)
+    assert np.array_equal(written[13], correction) and np.array_equal(written[9], ball[9])
+    assert np.array_equal(written[14], correction), "slices near the correction follow it"
+    assert np.array_equal(written, result.mask)
+    assert logic.discard() == 1
+    kept = read_mask(segmentation, "Liver", volume)
+    assert np.array_equal(kept[13], correction), "the user's correction outlives a Discard"
+    assert sorted(np.flatnonzero(kept.any(axis=(1, 2)))) == [9, 13]
+
+
+def test_slice_drawn_while_running_belongs_to_the_user(case):
+    volume, segmentation, ball = case
+    logic = PropagationLogic()
+    run = logic.start(volume, segmentation, ["Liver"], **COPY)
+    run.write("Liver", 12, ball[12], 0.5)
+    drawn = np.roll(ball[12], 3, 0)
+    write_slice(segmentation, "Liver", volume, 0, 12, drawn)
+    write_slice(segmentation, "Liver", volume, 0, 14, drawn)
+    assert not run.write("Liver", 12, ball[12], 0.5) and not run.write("Liver", 14, ball[14], 0.5)
+    assert run.cancel() == 1
+    kept = read_mask(segmentation, "Liver", volume)
+    assert np.array_equal(kept[12], drawn) and np.array_equal(kept[14], drawn)
+    assert sorted(np.flatnonzero(kept.any(axis=(1, 2)))) == [9, 12, 14]
+
+
+def test_undo_while_running_stops_the_run(case):
+    volume, segmentation, ball = case
+    logic, before = PropagationLogic(), _masks(volume, segmentation)
+    run = logic.start(volume, segmentation, ["Liver"], **COPY)
+    run.write("Liver", 12, ball[12], 0.5)
+    logic.undo.undo(segmentation)
+    with pytest.raises(Cancelled, match="undone"):
+        run.write("Liver", 13, ball[13], 0.5)
+    run.cancel()
+    assert np.array_equal(_masks(volume, segmentation), before)
+
+
+@pytest.mark.parametrize("target", ["same segment", NEW_SEGMENT, NEW_SEGMENTATION])
+def test_cancel_leaves_nothing(case, scene, target):
+    volume, segmentation, _ = case
+    before, tags, seen = _masks(volume, segmentation), _tags(segmentation), []
+    progress = CallbackProgress(on_slice=lambda *_: seen.append(1), is_cancelled=lambda: len(seen) > 3)
+    with pytest.raises(Cancelled):
+        PropagationLogic().process(volume, segmentation, ["Liver"], progress, target=target, **COPY)
+    assert seen and np.array_equal(_masks(volume, segmentation), before) and _tags(segmentation) == tags
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+def test_new_segment_and_new_segmentation_leave_the_drawing_alone(case, scene):
+    volume, segmentation, _ = case
+    segmentation.GetSegmentation().GetSegment("Liver").SetColor(0.2, 0.4, 0.6)
+    before, logic = _masks(volume, segmentation), PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], target=NEW_SEGMENT, **COPY)
+    new_id = segmentation.GetSegmentation().GetNthSegmentID(2)
+    new = segmentation.GetSegmentation().GetSegment(new_id)
+    assert (new.GetName(), new.GetColor()) == ("Liver propagated", (0.2, 0.4, 0.6))
+    assert read_mask(segmentation, new_id, volume).any(axis=(1, 2)).all()
+    assert list(find_annotation(segmentation, new_id, volume).masks) == [9]
+    assert np.array_equal(_masks(volume, segmentation), before)
+    logic.discard()
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
+    logic.process(volume, segmentation, ["Liver"], target=NEW_SEGMENTATION, **COPY)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+    logic.discard()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+def test_range_is_kept_to(case):
+    volume, segmentation, _ = case
+    PropagationLogic().process(volume, segmentation, ["Liver"], wanted=range(5, 8), **COPY)
+    used = np.flatnonzero(read_mask(segmentation, "Liver", volume).any(axis=(1, 2)))
+    assert list(used) == [5, 6, 7, 9]
+    with pytest.raises(InputError, match="range 5-40"):
+        PropagationLogic().process(volume, segmentation, ["Liver"], wanted=range(5, 41), **COPY)
+
+
+def test_other_segments_and_masks_are_respected(case):
+    volume, segmentation, ball = case
+    other = np.zeros_like(ball[9])
+    other[:, 12:] = True
+    write_slice(segmentation, "Kidney", volume, 0, 12, other)
+    editor = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.SetOverwriteMode(editor.OverwriteAllSegments)
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], editor=editor, **COPY)
+    liver, kidney = _masks(volume, segmentation)
+    assert np.array_equal(kidney[12], other) and not (liver & kidney).any()
+    assert np.array_equal(liver[12], ball[9] & ~other)
+    logic.discard()
+
+    editor.SetOverwriteMode(editor.OverwriteNone)
+    logic.process(volume, segmentation, ["Liver"], editor=editor, **COPY)
+    liver, kidney = _masks(volume, segmentation)
+    assert np.array_equal(liver[12], ball[9]) and np.array_equal(kidney[12], other)
+    logic.discard()
+
+    editor.SourceVolumeIntensityMaskOn()
+    editor.SetSourceVolumeIntensityMaskRange(50, 1000)
+    logic.process(volume, segmentation, ["Liver"], editor=editor, **COPY)
+    liver = read_mask(segmentation, "Liver", volume)
+    bright = slicer.util.arrayFromVolume(volume) >= 50
+    assert np.array_equal(liver[12], ball[9] & bright[12]) and np.array_equal(liver[9], ball[9])
+    logic.discard()
+
+    editor.SourceVolumeIntensityMaskOff()
+    editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    editor.SetMaskSegmentID("Kidney")
+    logic.process(volume, segmentation, ["Liver"], editor=editor, **COPY)
+    liver = read_mask(segmentation, "Liver", volume)
+    assert np.array_equal(liver[12], ball[9] & other) and not liver[13].any()
+
+
+def test_each_structure_keeps_its_own_references_and_axis(case):
+    volume, segmentation, ball = case
+    write_slice(segmentation, "Kidney", volume, 1, 10, ball[:, 10])
+    results = PropagationLogic().process(volume, segmentation, ["Liver", "Kidney"], **COPY)
+    liver, kidney = _masks(volume, segmentation)
+    assert np.array_equal(liver, results["Liver"].mask)
+    assert np.array_equal(np.moveaxis(kidney, 1, 0), results["Kidney"].mask)
+
+
+def test_confidence_is_a_table_and_a_plot(case, scene):
+    volume, segmentation, _ = case
+    result = PropagationLogic().process(volume, segmentation, ["Liver"], **COPY)["Liver"]
+    table = scene.GetFirstNodeByClass("vtkMRMLTableNode")
+    assert np.allclose(slicer.util.arrayFromTableColumn(table, "Confidence"), result.confidence)
+    assert table.GetCellText(9, 2) == "annotated" and table.GetCellText(3, 2) == "propagated"
+    chart = scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
+    assert chart.GetNumberOfPlotSeriesNodes() == 1
+
+
+def test_visible_surface_is_made_again(case):
+    volume, segmentation, _ = case
+    segmentation.CreateClosedSurfaceRepresentation()
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    PropagationLogic().process(volume, segmentation, ["Liver"], **COPY)
+    surface = segmentation.GetSegmentation().GetSegment("Liver").GetRepresentation(name)
+    assert surface is not None and surface.GetBounds()[5] - surface.GetBounds()[4] > 30
+
+
+def test_colour_volume_and_missing_image_are_refused(case, scene):
+    _, segmentation, _ = case
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")
+    with pytest.raises(InputError, match="holds no image"):
+        PropagationLogic().process(empty, segmentation, ["Liver"], **COPY)
+    colour = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "photo")
+    slicer.util.updateVolumeFromArray(colour, np.zeros((4, 5, 6, 3), np.uint8))
+    with pytest.raises(InputError, match="3 values per voxel"):
+        PropagationLogic().process(colour, segmentation, ["Liver"], **COPY)
+
+
+def _tags(segmentation) -> list[str]:
+    return [repr(find) for find in (_tag(segmentation, i) for i in ("Liver", "Kidney"))]
+
+
+def _tag(segmentation, segment_id):
+    import vtk
+
+    found = []
+    for name in ("MedPerSAM.Propagated", "MedPerSAM.Run"):
+        text = vtk.reference("")
+        found.append((segmentation.GetSegmentation().GetSegment(segment_id).GetTag(name, text), str(text)))
+    return found
