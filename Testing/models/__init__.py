@@ -1,0 +1,1 @@
+"""Models: registry, checkpoint files, the store, downloads, devices."""
