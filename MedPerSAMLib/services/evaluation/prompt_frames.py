@@ -5,18 +5,21 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import ndimage
-from torch.nn import functional as F
 
 from MedPerSAMLib.core.frame import Frame, mask_extent, zoom_side_mm
 from MedPerSAMLib.core.prompts.box import box_prompt
-from MedPerSAMLib.core.sam.predictor import Predictor
-from MedPerSAMLib.core.warp.network import WarpNetwork, warp
 from MedPerSAMLib.services.evaluation.demons import carry_by_demons
 from MedPerSAMLib.services.evaluation.prompt_questions import Question
+
+if TYPE_CHECKING:
+    import torch
+
+    from MedPerSAMLib.core.sam.predictor import Predictor
+    from MedPerSAMLib.core.warp.network import WarpNetwork
 
 BOX_SHARE = 1 / 2.2
 """Part of a zoomed frame's side that the true box spans."""
@@ -42,6 +45,8 @@ class PromptFrames:
     @functools.cached_property
     def embeddings(self) -> torch.Tensor:
         """(B, C, e, e)."""
+        import torch
+
         images = [_as_tensor(question.image) for question in self.questions]
         return self._predictor.encode(torch.cat([f.sample(i).expand(-1, 3, -1, -1) for f, i in zip(self._frames, images)]))
 
@@ -50,6 +55,8 @@ class PromptFrames:
 
         A box is moved in the same way whatever else is asked in a run: the seed is drawn from the question's name.
         """
+        import torch
+
         boxes = []
         for question, frame in zip(self.questions, self._frames):
             (row, column), (height, width) = mask_extent(question.truth)
@@ -63,6 +70,8 @@ class PromptFrames:
 
     def points(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 1, 2) the deepest point of each structure in frame pixels, and (B, 1) ones, as it is positive."""
+        import torch
+
         points = []
         for question, frame in zip(self.questions, self._frames):
             depth = ndimage.distance_transform_edt(np.pad(question.truth, 1), sampling=question.spacing)[1:-1, 1:-1]
@@ -72,17 +81,25 @@ class PromptFrames:
 
     def carried_by(self, network: WarpNetwork) -> torch.Tensor:
         """(B, 1, m, m) the next slices' true masks carried by one forward pass, in 0..1, at the mask prompt's size."""
+        import torch
+
+        from MedPerSAMLib.core.warp.network import warp
+
         moving, fixed, masks = self._pairs()
         with torch.inference_mode():
             return warp(masks, network(moving, fixed)).clamp(0, 1)
 
     def carried_by_demons(self) -> torch.Tensor:
         """(B, 1, m, m) the same, carried by SimpleITK's diffeomorphic demons on the same frames."""
+        import torch
+
         carried = [carry_by_demons(*(part[0].numpy() for part in parts)) for parts in zip(*self._pairs())]
         return torch.from_numpy(np.stack(carried))[:, None]
 
     def boxes_of(self, carried: torch.Tensor) -> torch.Tensor:
         """(B, 4) the box prompts of (B, 1, m, m) soft masks in frame pixels; the frame where a mask is empty."""
+        import torch
+
         size, scale = self._predictor.frame_size, self._predictor.frame_size / carried.shape[-1]
         masks = carried[:, 0].numpy() > 0.5
         return torch.tensor(
@@ -108,15 +125,19 @@ class PromptFrames:
 
     def _pairs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Next slices, slices and next truths in the frames, each (B, 1, m, m) at the mask prompt's size."""
+        import torch
+
         shrink = self._predictor.frame_size // self._predictor.mask_size
         parts = []
         for name in ("next_image", "image", "next_truth"):
             arrays = [_as_tensor(getattr(question, name)) for question in self.questions]
-            parts.append(F.avg_pool2d(torch.cat([f.sample(a) for f, a in zip(self._frames, arrays)]), shrink))
+            parts.append(torch.nn.functional.avg_pool2d(torch.cat([f.sample(a) for f, a in zip(self._frames, arrays)]), shrink))
         return tuple(parts)
 
 
 def _as_tensor(image: np.ndarray) -> torch.Tensor:
     """(rows, columns) or (rows, columns, 3) as (1, 1 or 3, rows, columns) float32."""
+    import torch
+
     array = np.ascontiguousarray(image, np.float32)
     return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())[None]
