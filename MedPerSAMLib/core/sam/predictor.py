@@ -6,6 +6,7 @@ set. Here a batch holds one prompt set for each embedding.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -68,8 +69,7 @@ class Predictor:
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Embed (B, 1 or 3, s, s) frames with values 0..1; returns (B, C, e, e) float32 on the device."""
-        half = torch.autocast(self.device.type, dtype=_half(self.device), enabled=_gains_by_half(self.device))
-        with torch.inference_mode(), half:
+        with torch.inference_mode(), _precision(self.device):
             parts = [
                 self.sam.image_encoder(self.normalise(frames[start : start + self.batch])).float()
                 for start in range(0, len(frames), self.batch)
@@ -127,6 +127,11 @@ def embed_prompts(sam: torch.nn.Module, prompts: Prompts, count: int) -> tuple[t
 def upsample(logits: torch.Tensor, size: int) -> torch.Tensor:
     """Mask logits (B, M, m, m) -> (B, M, size, size), bilinear."""
     return F.interpolate(logits, (size, size), mode="bilinear", align_corners=False)
+
+
+def _precision(device: torch.device) -> contextlib.AbstractContextManager:
+    # No autocast at all where it does not gain: for some devices not even a disabled one can be made.
+    return torch.autocast(device.type, dtype=_half(device)) if _gains_by_half(device) else contextlib.nullcontext()
 
 
 def _half(device: torch.device) -> torch.dtype:
