@@ -324,6 +324,75 @@ def test_transfer_confidence_is_correlated_over_images(evaluate, add_method):
     assert second > 0.9
 
 
+# Prompts
+
+
+@pytest.fixture
+def untrained(monkeypatch, tmp_path):
+    """The embedded model and the warp with random weights: enough to see that prompts are made and answers scored."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    from MedPerSAMLib.core.sam.predictor import Predictor
+    from MedPerSAMLib.core.sam.tiny import build_tiny
+    from MedPerSAMLib.core.warp.network import WarpNetwork, warp_metadata
+    from MedPerSAMLib.services.evaluation.workbench import Workbench
+    from MedPerSAMLib.services.models import load
+
+    torch.manual_seed(0)
+    network = WarpNetwork()
+    save_file(network.state_dict(), str(tmp_path / "warp.safetensors"), metadata=warp_metadata(network))
+    loaded = load.LoadedModel(Predictor(build_tiny()), "untrained", "0" * 64, None)
+    monkeypatch.setattr(load, "load_predictor", lambda *arguments: loaded)
+    monkeypatch.setattr(Workbench, "_find_warp", lambda bench: tmp_path / "warp.safetensors")
+
+
+@pytest.mark.usefixtures("untrained")
+def test_prompt_kinds_stand_where_methods_do(evaluate):
+    code, figures, table, _ = evaluate("--protocol", "prompts", "--sets", "balls,discs", "--cases", "1")
+    assert code == 0
+    kinds = ["box", "point", "box+point", "neighbour", "carried", "carried-demons"]
+    assert set(figures["sets"]["balls"]) == {*kinds, *(f"{kind}-unzoomed" for kind in kinds)}
+    assert set(figures["sets"]["discs"]) == {"box", "point", "box+point", *(f"{k}-unzoomed" for k in kinds[:3])}
+    assert figures["sets"]["balls"]["box"][PILLAR]["n"] == 4
+    # The pillar stands still and an untrained warp moves nothing, so the next slice's truth is this one's.
+    assert figures["sets"]["balls"]["carried-unzoomed"][PILLAR]["dice"] > 0.9
+    assert figures["sets"]["balls"]["carried"][PILLAR]["dice"] > 0.95
+    assert set(figures["predicted_iou_spearman"]) >= {"box", "neighbour", "all"}
+    assert "carried" not in figures["predicted_iou_spearman"]
+    assert figures["model"] == "untrained"
+    assert "box+point" in table
+
+
+@pytest.mark.usefixtures("untrained")
+def test_prompts_do_not_depend_on_what_else_is_asked(evaluate):
+    arguments = ("--protocol", "prompts", "--sets", "balls", "--cases", "1", "--labels", PILLAR)
+    alone = evaluate(*arguments, "--methods", "box")[1]
+    among = evaluate(*arguments)[1]
+    assert alone["sets"]["balls"]["box"][PILLAR]["dice"] == among["sets"]["balls"]["box"][PILLAR]["dice"]
+
+
+def test_boxes_move_by_at_most_three_frame_pixels(data):
+    pytest.importorskip("torch")
+    from MedPerSAMLib.services.evaluation.prompt_frames import BOX_SHIFT_PIXELS, PromptFrames
+    from MedPerSAMLib.services.evaluation.prompt_questions import volume_questions
+
+    case = Dataset.open(data).select(["balls"])[0].cases[0]
+    _, questions = volume_questions(case, case.labels)
+    predictor = types.SimpleNamespace(frame_size=256, mask_size=128)
+    frames = PromptFrames(questions, predictor, zoomed=True, seed=0)
+    boxes = frames.boxes().numpy()
+    side = 256 / 2.2
+    exact = np.array([128 - side / 2] * 2 + [128 + side / 2] * 2)
+    moved = np.abs(boxes - exact).max()
+    assert 1 < moved <= BOX_SHIFT_PIXELS + 1e-3
+    points, labels = frames.points()
+    assert np.abs(points.numpy() - 128).max() < 256 / 2.2 / 9 + 1  # the deepest pixel of a nine pixel disc
+    assert (labels == 1).all()
+    assert (PromptFrames(questions, predictor, zoomed=True, seed=0).boxes().numpy() == boxes).all()
+    assert (PromptFrames(questions, predictor, zoomed=True, seed=1).boxes().numpy() != boxes).any()
+
+
 # What is refused
 
 
