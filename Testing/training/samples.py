@@ -11,7 +11,7 @@ from MedPerSAMLib.core.warp.network import WarpNetwork, warp
 from Testing.training.fields import Random
 from Testing.training.looks import draw_preset, render
 from Testing.training.prompts import spoil
-from Testing.training.shapes import Scene, draw_scene, labels
+from Testing.training.shapes import ORGANS, Scene, draw_scene, labels
 
 MASK = 128  # side of masks and mask prompts
 
@@ -42,15 +42,21 @@ def draw_images(random: Random, warper: WarpNetwork, groups: int, volumes: int) 
         preset, kind, side = draw_preset(random)
         scene = draw_scene(random, volumes, 2, kind)
         frames = render(random, scene, preset, side).expand(-1, -1, 3, -1, -1)
-        label = labels(scene, MASK)
+        label = labels(scene, MASK).masked_fill(_black(frames), 0)
         parts.append((frames.transpose(0, 1).flatten(0, 1), label.transpose(0, 1).flatten(0, 1),
                       label.flip(1).transpose(0, 1).flatten(0, 1), frames.flip(1).transpose(0, 1).flatten(0, 1),
                       _members(scene).repeat(2, 1, 1)))  # fmt: skip
     frames, label, other_label, other_frames, members = (torch.cat(part) for part in zip(*parts))
-    small = lambda x: F.avg_pool2d(x.mean(1, keepdim=True), x.shape[-1] // MASK)  # noqa: E731
+    small = lambda x: F.avg_pool2d(x.mean(1, keepdim=True), x.shape[-1] // MASK)
     with torch.no_grad(), torch.autocast(random.device.type, dtype=torch.bfloat16):
         field = warper(small(other_frames), small(frames)).float()
     return Images(frames, label, other_label, field, members)
+
+
+def _black(frames: torch.Tensor) -> torch.Tensor:
+    """(n, S, MASK, MASK) where frames (n, S, C, 256, 256) are padding or outside the modality's window."""
+    bright = F.max_pool2d(frames.amax(2), 9, frames.shape[-1] // MASK, 4)
+    return bright[..., :MASK, :MASK] <= 0
 
 
 def _members(scene: Scene) -> torch.Tensor:
@@ -74,8 +80,13 @@ def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Te
     there = F.one_hot(images.neighbour_labels, count).sum((1, 2)).float()
     usable = (here > 24) & (there > 24) & (here < 0.55 * MASK**2)
     ended = (here == 0) & (there > 40) & (there < 2500)
-    weight = usable * here.clamp(min=1) ** 0.35 + ended * 0.35 + 1e-6
-    weight[:, :3] *= 0.15
+    weight = usable * here.clamp(min=1) ** 0.5 + ended * 2.0
+    # Structures of interest lie inside the frame: what runs out of it, and mere background, is seldom asked for.
+    edge = torch.cat([images.labels[:, [0, -1]].flatten(1), images.labels[:, :, [0, -1]].flatten(1)], dim=1)
+    cut = F.one_hot(edge, count).sum(1) / here.clamp(min=1).sqrt()
+    weight = weight / (1 + 4 * cut) ** 2
+    weight[:, : ORGANS[0]] *= 0.04
+    weight = weight + 1e-6
     chosen = torch.multinomial(weight, 1, generator=random.generator)[:, 0]
     rows = torch.arange(len(chosen), device=chosen.device)
     own = F.one_hot(chosen, count).bool()

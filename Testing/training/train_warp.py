@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.warp.network import WarpNetwork, warp, warp_metadata
-from Testing.training.fields import Random
+from Testing.training.fields import Random, gaussian_blur
 from Testing.training.looks import draw_preset, render
 from Testing.training.shapes import draw_scene, labels
 from Testing.training.weights import Average, save_half
@@ -28,7 +28,7 @@ def draw_pairs(random: Random, volumes: int, most_labels: int = 8) -> tuple[torc
     """Pairs of one preset: moving and fixed (2v, 1, SIZE, SIZE), their one-hot labels (2v, L, SIZE, SIZE), same look."""
     preset, kind, side = draw_preset(random)
     scene = draw_scene(random, volumes, 2, kind)
-    same = not random.happens(0.3)
+    same = not random.happens(0.15)
     frames = render(random, scene, preset, side).mean(2)
     if not same:
         frames[:, 1] = render(random, scene, *_other(random)).mean(2)[:, 1]
@@ -39,8 +39,9 @@ def draw_pairs(random: Random, volumes: int, most_labels: int = 8) -> tuple[torc
     both[:, 0] = 0
     wanted = (both.float().sqrt() + 1e-6 * random.uniform(0, 1, *both.shape)).topk(most_labels, dim=1).indices
     one_hot = (label[:, :, None] == wanted[:, None, :, None, None]).float()
+    one_hot = gaussian_blur(one_hot, 1.0)
     one_hot *= (both.gather(1, wanted) > 0)[:, None, :, None, None]
-    pair = lambda x: (torch.cat([x[:, 0], x[:, 1]]), torch.cat([x[:, 1], x[:, 0]]))  # noqa: E731
+    pair = lambda x: (torch.cat([x[:, 0], x[:, 1]]), torch.cat([x[:, 1], x[:, 0]]))
     (moving, fixed), (from_labels, to_labels) = pair(frames[:, :, None]), pair(one_hot)
     return moving, fixed, from_labels, to_labels, torch.full((len(moving),), same, device=moving.device)
 
@@ -60,7 +61,7 @@ def dice_loss(carried: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def local_ncc(first: torch.Tensor, second: torch.Tensor, window: int = 9) -> torch.Tensor:
     """Mean squared local correlation per pair (B,), in 0..1."""
-    mean = lambda x: F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)  # noqa: E731
+    mean = lambda x: F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)
     a, b = mean(first), mean(second)
     covariance = mean(first * second) - a * b
     variance = (mean(first**2) - a**2).clamp(min=0) * (mean(second**2) - b**2).clamp(min=0)
@@ -103,7 +104,7 @@ def train(folder: Path, minutes: float, seed: int, device: str, groups: int = 2,
         carried = warp(torch.cat([from_labels, moving], dim=1), field)
         dice = dice_loss(carried[:, :-1], to_labels)
         similarity = (local_ncc(carried[:, -1:], fixed) * same).sum() / same.sum().clamp(min=1)
-        loss = dice + 0.02 * roughness(velocity) - 0.2 * similarity
+        loss = dice + 0.03 * roughness(velocity) - 0.5 * similarity
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -119,7 +120,7 @@ def train(folder: Path, minutes: float, seed: int, device: str, groups: int = 2,
             print(line, flush=True)
             with (folder / "log.txt").open("a") as log:
                 log.write(line + "\n")
-        if step % 200 == 0:
+        if step % 100 == 0:
             _save(checkpoint, network, average, optimiser, step, time.time() - start)
             save_half(average.state, folder / "warp.safetensors", warp_metadata(network))
     _save(checkpoint, network, average, optimiser, step, time.time() - start)

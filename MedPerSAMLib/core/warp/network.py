@@ -1,7 +1,9 @@
 """The warping network: from a pair of frames to a smooth, invertible displacement field in one forward pass.
 
 A VoxelMorph-style 2D U-Net predicts a stationary velocity at half resolution, which is integrated by scaling and
-squaring. A second pass of the same network looks at the already warped frame and corrects what is left.
+squaring. Further passes of the same network look at the already warped frame and correct what is left. Besides the two
+frames the network sees the demons force between them (Thirion 1998) at two scales, so that it need not first learn what
+every registration knows: its output is a correction of the smoothed force.
 
 Fields are in frame half-widths, so that they hold at any resolution: a field of value 1 moves by half a frame.
 ``warp(images, field)(p) = images(p + field(p))``, channels (x, y).
@@ -9,6 +11,7 @@ Fields are in frame half-widths, so that they hold at any resolution: a field of
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +19,8 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+_FORCE_BLURS = (3, 7)  # box widths in frame pixels of the frames that the demons forces are taken from
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,8 @@ class WarpConfig:
 
     widths: tuple[int, ...] = (16, 32, 48, 64, 64)
     steps: int = 7
-    passes: int = 2
-    reach: float = 0.5
+    passes: int = 3
+    reach: float = 0.25
 
 
 class WarpNetwork(nn.Module):
@@ -42,13 +47,14 @@ class WarpNetwork(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        self.stem = _block(2, widths[0], 1)
-        self.down = nn.ModuleList(_block(a, b, 2) for a, b in zip(widths[:-1], widths[1:]))
+        self.stem = _block(2 + 2 * len(_FORCE_BLURS), widths[0], 1)
+        self.down = nn.ModuleList(_block(a, b, 2) for a, b in itertools.pairwise(widths))
         self.deep = _block(widths[-1], widths[-1], 1)
         self.up = nn.ModuleList(_block(a + b, b, 1) for a, b in zip(widths[:1:-1], widths[-2:0:-1]))
         self.flow = nn.Conv2d(widths[1], 2, 3, padding=1)
         nn.init.normal_(self.flow.weight, std=1e-5)
         nn.init.zeros_(self.flow.bias)
+        self.gain = nn.Parameter(torch.full((len(_FORCE_BLURS), 1, 1, 1), 0.5))
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Field (B, 2, s, s) that carries moving (B, 1, s, s) onto fixed (B, 1, s, s); s a multiple of 16."""
@@ -67,13 +73,26 @@ class WarpNetwork(nn.Module):
 
     def velocity(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Stationary velocity (B, 2, s/2, s/2) of one pass for standardised frames."""
-        levels = [self.stem(torch.cat([moving, fixed], dim=1))]
+        forces = [demons_force(moving, fixed, width) for width in _FORCE_BLURS]
+        scaled = [force * fixed.shape[-1] / 8 for force in forces]
+        levels = [self.stem(torch.cat([moving, fixed, *scaled], dim=1))]
         for block in self.down:
             levels.append(block(levels[-1]))
         x = self.deep(levels[-1])
         for block, skip in zip(self.up, levels[-2:0:-1]):
             x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1))
-        return self.config.reach * torch.tanh(self.flow(x).float())
+        pushed = sum(gain * _blur(F.avg_pool2d(force, 2), 5) for gain, force in zip(self.gain, forces))
+        return self.config.reach * torch.tanh(self.flow(x).float() + pushed / self.config.reach)
+
+
+def demons_force(moving: torch.Tensor, fixed: torch.Tensor, blur: int) -> torch.Tensor:
+    """Symmetric demons force (B, 2, s, s) in frame half-widths for standardised frames blurred over ``blur`` pixels."""
+    moving, fixed = _blur(moving.float(), blur), _blur(fixed.float(), blur)
+    padded = F.pad((moving + fixed) / 2, (1, 1, 1, 1), mode="replicate")
+    slope = torch.cat([padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]], 1)
+    slope, error = slope / 2, fixed - moving
+    pixels = error * slope / (slope.pow(2).sum(1, keepdim=True) + error**2 + 1e-3)
+    return pixels * (2 / fixed.shape[-1])
 
 
 def warp(images: torch.Tensor, field: torch.Tensor, padding: str = "border") -> torch.Tensor:
@@ -103,7 +122,7 @@ def load_warp(path: str | Path) -> WarpNetwork:
 
     with safe_open(str(path), framework="pt") as file:
         config = json.loads(file.metadata()["config"])
-        state = {key: file.get_tensor(key).float() for key in file.keys()}
+        state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - a safetensors file is no dict
     network = WarpNetwork(WarpConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
     network.load_state_dict(state, strict=True)
     return network.eval()
@@ -116,6 +135,13 @@ def warp_metadata(network: WarpNetwork) -> dict[str, str]:
 
 def _block(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
+
+
+def _blur(images: torch.Tensor, width: int) -> torch.Tensor:
+    """Two box filters of an odd width."""
+    for _ in range(2):
+        images = F.avg_pool2d(images, width, 1, width // 2, count_include_pad=False)
+    return images
 
 
 def _standardise(moving: torch.Tensor, fixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
