@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,9 +17,9 @@ class Repeating:
     needs_model = False
     interrupt_after: int | None = None
     """Number of slices after which Ctrl-C is pressed, counted over all structures."""
-    confidence: dict[str, float] = {}
+    confidence: ClassVar[dict[str, float]] = {}
     """Name of the structure -> its confidence on every slice."""
-    sessions: list = []
+    sessions: ClassVar[list] = []
     """Sessions it was called with."""
     done = 0
 

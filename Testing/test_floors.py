@@ -47,12 +47,15 @@ def imports(tree: ast.AST, only_file_scope: bool = False) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif only_file_scope and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            continue
-        elif only_file_scope and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
-        else:
+        elif not (only_file_scope and _runs_later(node)):
             yield from imports(node, only_file_scope)
+
+
+def _runs_later(node: ast.AST) -> bool:
+    """Whether importing the file does not run this."""
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.dump(node.test)
+    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
 
 
 def parsed(path: Path) -> ast.AST:

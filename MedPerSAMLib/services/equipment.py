@@ -93,7 +93,7 @@ def _warp_weights() -> tuple[Mapping[str, torch.Tensor] | None, tuple[str, ...]]
         from MedPerSAMLib.weights import weights_path
 
         path = weights_path("warp.safetensors")
-    except (ModelError, ModuleNotFoundError) as error:
+    except (ModelError, FileNotFoundError) as error:
         return None, (f"The warp starts from the identity: {error}",)
     from safetensors.torch import load_file
 
