@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -116,6 +117,17 @@ def test_ctrl_c_keeps_what_is_finished(small_case, repeating, capsys):
     assert np.flatnonzero((result == 2).any(axis=(1, 2))).tolist() == [0, 1, 2]
     assert not json.loads((small_case / "r.json").read_text())["finished"]
     assert "Stopped during structure 2 of 2" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_the_first_slice_writes_nothing(small_case, repeating, monkeypatch, capsys):
+    def pressed_at_once(self, session, reference, progress, slices=None):
+        signal.raise_signal(signal.SIGINT)
+        progress.step("starting", 0, 1)
+
+    monkeypatch.setattr(repeating, "propagate", pressed_at_once)
+    assert segment(small_case) == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert not list(small_case.folder.glob("out*"))
 
 
 def test_empty_segments_are_named(small_case, repeating, capsys):

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from MedPerSAMLib.errors import Cancelled, InputError, OutputError
 from MedPerSAMLib.services.equipment import DEFAULT_METHOD, Equipment, prepare
 from MedPerSAMLib.services.interrupt import EXIT_CODE, Interrupt
@@ -97,6 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
         work = _Work(volume, references, names, equipment, arguments)
         finished = work.run(progress)
         progress.clear()
+        if not (finished or work.has_something()):
+            print("medpersam: stopped before a slice was finished; nothing was written.", file=sys.stderr)
+            return EXIT_CODE
         _write(arguments, work, reference_file.structures, geometry, notes, finished, time.perf_counter() - began)
     return 0 if finished else EXIT_CODE
 
@@ -151,6 +156,14 @@ class _Work:
                 self.seconds[value] = time.perf_counter() - began
                 progress.subject = ""
         return True
+
+
+    def has_something(self) -> bool:
+        """Whether any slice besides the annotated ones is finished."""
+        return any(
+            np.count_nonzero(propagation.finished) > len(self.references[value].masks)
+            for value, propagation in self.propagations.items()
+        )
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
