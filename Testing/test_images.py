@@ -174,3 +174,21 @@ def _write_dicom_series(folder: Path, series: str, array: np.ndarray) -> None:
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{series}-{k}.dcm"))
         writer.Execute(image)
+
+
+@pytest.mark.parametrize("flips", [(), (0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_are_seen_the_same_way_however_they_are_stored(flips, axis):
+    """Stored backwards along some axes (as NIfTI does), a volume looks the same."""
+    array = np.arange(3 * 4 * 5).reshape(3, 4, 5)
+    direction = np.eye(3)
+    stored = array
+    for array_axis in flips:
+        stored = np.flip(stored, array_axis)
+        direction[2 - array_axis, 2 - array_axis] = -1
+    grid = Grid((5, 4, 3), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(direction.ravel()))
+    expected = np.moveaxis(array, axis, 0)[1]
+    if axis > 0:
+        expected = expected[::-1]  # the head, at the highest k, is up
+    found = grid.along(axis).to_slices(stored)[1 if axis not in flips else array.shape[axis] - 2]
+    assert np.array_equal(grid.along(axis).as_seen(found), expected)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from MedPerSAMLib.errors import Cancelled, InputError, OutputError
-from MedPerSAMLib.services.equipment import DEFAULT_METHOD, Equipment, prepare
+from MedPerSAMLib.errors import InputError, OutputError
+from MedPerSAMLib.services.equipment import DEFAULT_METHOD, prepare
 from MedPerSAMLib.services.interrupt import EXIT_CODE, Interrupt
+from MedPerSAMLib.services.structure_work import StructureWork
 from MedPerSAMLib.services.terminal import TerminalProgress
 
 if TYPE_CHECKING:
-    from MedPerSAMLib.core.task import Propagation, Reference, Volume
+    from MedPerSAMLib.core.task import Reference, Volume
     from MedPerSAMLib.services.images.grid import Geometry
     from MedPerSAMLib.services.images.structure import Structure
 
@@ -95,8 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         notes = (*volume_file.notes, *reference_file.notes, *equipment.notes)
         for note in notes:
             progress.line(note)
-        names = {structure.value: structure.name for structure in reference_file.structures}
-        work = _Work(volume, references, names, equipment, arguments)
+        work = StructureWork(volume, references, equipment, arguments.seed, arguments.range, arguments.keep_embeddings)
         finished = work.run(progress)
         progress.clear()
         if not (finished or work.has_something()):
@@ -104,66 +103,6 @@ def run(arguments: argparse.Namespace) -> int:
             return EXIT_CODE
         _write(arguments, work, reference_file.structures, geometry, notes, finished, time.perf_counter() - began)
     return 0 if finished else EXIT_CODE
-
-
-class _Work:
-    """The propagation of all structures of one volume, on one session.
-
-    Attributes:
-        propagations: label value -> result; of an interrupted structure what was handed over.
-        seconds: label value -> time taken.
-    """
-
-    def __init__(
-        self,
-        volume: Volume,
-        references: Mapping[int, Reference],
-        names: Mapping[int, str],
-        equipment: Equipment,
-        arguments: argparse.Namespace,
-    ) -> None:
-        from MedPerSAMLib.core.session import VolumeSession
-
-        self.volume, self.references, self.equipment = volume, references, equipment
-        self._names, self._slices = names, arguments.range
-        store = None
-        if arguments.keep_embeddings:
-            from MedPerSAMLib.services.embedding_store import DiskEmbeddingStore
-
-            store = DiskEmbeddingStore()
-        self._session = VolumeSession(
-            volume, equipment.predictor, equipment.warp_weights, arguments.seed, equipment.model_key, store
-        )
-        self.propagations: dict[int, Propagation] = {}
-        self.seconds: dict[int, float] = {}
-
-    def run(self, progress: TerminalProgress) -> bool:
-        """Propagate one structure after the other; False where Ctrl-C ended it."""
-        from MedPerSAMLib.services.salvage import Salvage
-
-        for number, (value, reference) in enumerate(self.references.items(), start=1):
-            progress.subject = f"{self._names[value]} ({number} of {len(self.references)})"
-            salvage = Salvage(self.volume, reference, progress)
-            began = time.perf_counter()
-            try:
-                self.propagations[value] = self.equipment.method.propagate(
-                    self._session, reference, salvage, self._slices
-                )
-            except (Cancelled, KeyboardInterrupt):
-                self.propagations[value] = salvage.propagation()
-                return False
-            finally:
-                self.seconds[value] = time.perf_counter() - began
-                progress.subject = ""
-        return True
-
-
-    def has_something(self) -> bool:
-        """Whether any slice besides the annotated ones is finished."""
-        return any(
-            np.count_nonzero(propagation.finished) > len(self.references[value].masks)
-            for value, propagation in self.propagations.items()
-        )
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -181,7 +120,9 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         raise OutputError("Output, report and picture name the same file; give each its own.")
 
 
-def _check_task(arguments: argparse.Namespace, volume: Volume, geometry: Geometry, references) -> None:
+def _check_task(
+    arguments: argparse.Namespace, volume: Volume, geometry: Geometry, references: Mapping[int, Reference]
+) -> None:
     from MedPerSAMLib.services.combine import check_disjoint
     from MedPerSAMLib.services.images.write_segmentation import output_suffix
 
@@ -212,7 +153,7 @@ def _check_task(arguments: argparse.Namespace, volume: Volume, geometry: Geometr
 
 def _write(
     arguments: argparse.Namespace,
-    work: _Work,
+    work: StructureWork,
     structures: tuple[Structure, ...],
     geometry: Geometry,
     notes: tuple[str, ...],
@@ -227,7 +168,7 @@ def _write(
     references = {structure.value: work.references[structure.value] for structure in done}
     output = Path(arguments.output) if finished else partial_path(arguments.output)
     write_segmentation(output, combine(work.propagations, references), done, layers_of(references), geometry)
-    millilitres = float(geometry.grid.spacing[0] * geometry.grid.spacing[1] * geometry.grid.spacing[2]) / 1000
+    millilitres = math.prod(geometry.grid.spacing) / 1000
     report = {
         **equipment_fields(work.equipment, arguments.seed),
         "finished": finished,
@@ -253,7 +194,7 @@ def _write(
         from MedPerSAMLib.services.pictures.montage import volume_montage
 
         title = f"{Path(arguments.volume).name}: {work.equipment.method_name}, model {work.equipment.model or 'none'}"
-        volume_montage(work.volume, done, references, work.propagations, title).save(arguments.picture)
+        volume_montage(work.volume, geometry, done, references, work.propagations, title).save(arguments.picture)
         print(f"picture: {arguments.picture}")
 
 
@@ -273,6 +214,6 @@ def _print_summary(report: dict, output: Path, wanted: int) -> None:
     print(f"segmentation: {output} ({report['plane']} slices, {report['seconds']:.1f} s in all)")
 
 
-def _listed(slices) -> str:
+def _listed(slices: Iterable[int]) -> str:
     indices = sorted(slices)
     return f"slice {indices[0]}" if len(indices) == 1 else f"slices {', '.join(str(k) for k in indices)}"

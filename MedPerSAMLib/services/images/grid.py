@@ -99,6 +99,17 @@ class Geometry:
         """axial, coronal or sagittal."""
         return self.grid.plane(self.axis)
 
+    def as_seen(self, plane: np.ndarray) -> np.ndarray:
+        """A (rows, columns, ...) slice turned as radiologists see it: head or front up, patient's right or front left."""
+        axes = [axis for axis in range(3) if axis != self.axis]
+        for position, axis in enumerate(axes):
+            column = np.array(self.grid.direction).reshape(3, 3)[:, 2 - axis]
+            main = int(np.abs(column).argmax())
+            # Directions are to the patient's left, back and head; only towards the head is against the reading order.
+            if (column[main] < 0) != (main == 2):
+                plane = np.flip(plane, position)
+        return plane
+
     def to_slices(self, array: np.ndarray) -> np.ndarray:
         """An array (k, j, i) as a view (slices, rows, columns)."""
         return np.moveaxis(array, self.axis, 0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from MedPerSAMLib.core.intensity import normalise_image, normalise_volume
 from MedPerSAMLib.core.task import Propagation, Reference, Volume
+from MedPerSAMLib.services.images.grid import Geometry
 from MedPerSAMLib.services.images.structure import Structure
 from MedPerSAMLib.services.pictures.canvas import GLYPH, Canvas, Colour, outlined
 
@@ -36,6 +37,7 @@ class MontageLayout:
 
 def volume_montage(
     volume: Volume,
+    geometry: Geometry,
     structures: Sequence[Structure],
     references: Mapping[int, Reference],
     propagations: Mapping[int, Propagation],
@@ -46,6 +48,7 @@ def volume_montage(
 
     Args:
         volume: the grey volume.
+        geometry: how its slices lie in the patient, so that they are shown the right way up.
         structures: what to draw, with their colours.
         references: label value -> annotated slices.
         propagations: label value -> result.
@@ -65,11 +68,11 @@ def volume_montage(
     plot_top = top + lines * step[0] + layout.gap
     canvas = Canvas(plot_top + layout.plot_rows + 2 * GLYPH[0] + 4 * layout.gap, width)
     canvas.text(title, layout.gap, layout.gap)
-    grey = normalise_volume(volume.array)
+    grey = normalise_volume(volume.array[shown])
     for number, k in enumerate(shown):
         row, column = top + number // columns * step[0], layout.gap + number % columns * step[1]
-        masks = [(propagations[s.value].mask[k], s.colour) for s in structures]
-        canvas.paste(outlined(grey[k], masks, tile), row, column)
+        masks = [(geometry.as_seen(propagations[s.value].mask[k]), s.colour) for s in structures]
+        canvas.paste(outlined(geometry.as_seen(grey[number]), masks, tile), row, column)
         marked = k in annotated
         label = f"slice {k}" + (" (annotated)" if marked else "")
         canvas.text(label, row + tile[0], column, (1.0, 1.0, 1.0) if marked else _GREY)
