@@ -59,6 +59,18 @@ def random_sam(width: int = WIDTH) -> torch.nn.Module:
     )
 
 
+class Listening(Predictor):
+    """A predictor that remembers the prompts of each plain decode."""
+
+    def __init__(self) -> None:
+        super().__init__(random_sam(), batch=4)
+        self.heard: list[Prompts] = []
+
+    def decode(self, embeddings: torch.Tensor, prompts: Prompts, multimask: bool = False) -> Decoded:
+        self.heard.append(prompts)
+        return super().decode(embeddings, prompts, multimask)
+
+
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     return Predictor(random_sam(), batch=4)
@@ -283,6 +295,28 @@ def test_the_cascade_takes_the_best_mask_and_leaves_empty_ones(predictor):
     assert torch.equal(refined.logits[0], logits[0]) and not torch.equal(refined.logits[1], logits[1])
 
 
+def test_the_box_is_tight_around_the_previous_mask():
+    listening = Listening()
+    logits = torch.full((1, 1, listening.mask_size, listening.mask_size), -5.0)
+    logits[0, 0, 10:20, 30:45] = 5.0
+    shown = torch.ones(listening.mask_size, listening.mask_size, dtype=torch.bool)
+    shown[18:] = False
+    embeddings, previous = torch.randn(1, WIDTH, EMBEDDING, EMBEDDING), Decoded(logits, torch.ones(1, 1))
+    refine_with_box(listening, embeddings, torch.ones(1, 1, 2), torch.ones(1, 1), previous, shown)
+    scale = FRAME / listening.mask_size
+    assert (listening.heard[0].boxes / scale).tolist() == [[30, 10, 45, 18]], "and keeps off the padding"
+    assert listening.heard[0].mask_logits is logits
+
+
+def test_persam_cascades_from_points_over_logits_to_a_box(volume, reference):
+    listening = Listening()
+    PerSAM().propagate(VolumeSession(volume, listening), reference, Progress(), range(4, 5))
+    second, third = listening.heard
+    assert second.boxes is None and second.mask_logits is not None and third.boxes is not None
+    assert torch.equal(second.points, third.points) and second.labels.tolist() == [[1, 0]]
+    assert not torch.equal(second.mask_logits, third.mask_logits)
+
+
 def test_persam_f_finds_the_scale_that_fits():
     """Of three masks the second is right: its weight must grow most, and the mixture must beat the plain mean."""
     random = torch.Generator().manual_seed(0)
@@ -311,6 +345,16 @@ def test_matcher_s_points_lie_in_the_structure(volume, truth, predictor):
     matched = two_way_matches(similarity, cells[0].flatten().numpy())
     inside = cells[1].flatten().numpy()[matched].mean()
     assert inside > 0.8 > 2 * cells[1].float().mean()
+
+
+def test_matcher_prompts_with_subsets_of_those_points(volume, truth, reference):
+    listening = Listening()
+    FAST["matcher"].propagate(VolumeSession(volume, listening), reference, Progress(), range(4, 5))
+    (prompts,) = listening.heard
+    counts = (prompts.labels == 1).sum(dim=1)
+    assert ((counts >= 4) & (counts <= 6)).all() and not (prompts.labels == 0).any()
+    columns, rows = (prompts.points[prompts.labels == 1] * 52 / FRAME).int().T.numpy()
+    assert truth[4][rows, columns].mean() > 0.8
 
 
 def test_the_pool_drops_doubles_and_empty_masks():
