@@ -404,8 +404,8 @@ def test_boxes_move_by_at_most_three_frame_pixels(data):
         (("--methods", "copy:reech=1"), "copy has no setting 'reech'; use reach"),
         (("--methods", "copy:reach=far"), "'far' is no value for copy's reach"),
         (("--sets", "discs"), "discs holds 2D images"),
-        (("--labels", "liver"), "label 'liver'; use ball, disc|label 'liver'; use ball, pillar"),
-        (("--protocol", "prompts", "--methods", "boxes"), "no prompt kind 'boxes'; use box"),
+        (("--labels", "liver"), "label 'liver'; use ball, pillar"),
+        (("--protocol", "prompts", "--methods", "boxes"), "no prompt kind 'boxes'; use one of box"),
     ],
 )
 def test_one_sentence_says_what_is_wrong(evaluate, arguments, said):

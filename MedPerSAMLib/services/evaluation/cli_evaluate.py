@@ -14,7 +14,7 @@ from MedPerSAMLib.services.evaluation.protocol import PROTOCOLS, Protocol, proto
 from MedPerSAMLib.services.evaluation.report import Report
 from MedPerSAMLib.services.evaluation.runner import run
 from MedPerSAMLib.services.evaluation.table import tables
-from MedPerSAMLib.services.evaluation.variants import Variant, available_variants, named_variants
+from MedPerSAMLib.services.evaluation.variants import Choice
 from MedPerSAMLib.services.evaluation.workbench import Options, Workbench
 from MedPerSAMLib.services.interrupt import EXIT_CODE
 
@@ -57,20 +57,20 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """
     protocol = protocol_class(arguments.protocol).from_arguments(arguments)
     sets = _chosen_sets(protocol, arguments)
-    variants, left_out = _chosen_variants(protocol, arguments)
+    choice = protocol.choose(arguments.methods, arguments.ablation)
     options = Options(
-        model=_model_name(arguments.model) if protocol.kinds or any(v.needs_model for v in variants) else None,
+        model=_model_name(arguments.model) if choice.needs_model else None,
         device=arguments.device,
         seed=arguments.seed,
-        variants=tuple(variants),
-        kinds=_chosen_kinds(protocol, arguments),
+        variants=choice.variants,
+        kinds=choice.kinds,
         labels=tuple(arguments.labels),
         share_sessions=arguments.share_sessions,
     )
     bench = Workbench.open(options)
     console = bench.progress = ConsoleProgress(sys.stderr)
-    report = Report(protocol, _header(arguments, bench, left_out), arguments.json)
-    for name, reason in left_out.items():
+    report = Report(protocol, _header(arguments, bench, choice), arguments.json)
+    for name, reason in choice.left_out.items():
         console.line(f"left out: {name}: {reason}")
     for note in bench.notes:
         console.line(note)
@@ -107,34 +107,6 @@ def _chosen_sets(protocol: Protocol, arguments: argparse.Namespace) -> list[Labe
     return [protocol.limit(labelled, arguments.cases) for labelled in sets] if arguments.cases else sets
 
 
-def _chosen_variants(protocol: Protocol, arguments: argparse.Namespace) -> tuple[list[Variant], dict[str, str]]:
-    if protocol.capability is None:
-        return [], {}
-    left_out: dict[str, str] = {}
-    if arguments.methods:
-        variants = named_variants(arguments.methods, protocol.capability)
-    elif arguments.ablation:
-        variants = []
-    else:
-        variants, left_out = available_variants(protocol.capability)
-    if arguments.ablation:
-        from MedPerSAMLib.services.evaluation.ablation import ablation_variants
-
-        variants = [*variants, *ablation_variants()]
-    if not variants:
-        raise InputError(f"No method can {protocol.capability} here: {left_out}; install what they need.")
-    return variants, left_out
-
-
-def _chosen_kinds(protocol: Protocol, arguments: argparse.Namespace) -> tuple[str, ...]:
-    if not protocol.kinds or not arguments.methods:
-        return protocol.kinds
-    for kind in arguments.methods:
-        if kind not in protocol.kinds:
-            raise InputError(f"There is no prompt kind {kind!r}; use {', '.join(protocol.kinds)}.")
-    return tuple(arguments.methods)
-
-
 def _model_name(name: str | None) -> str:
     if name is not None:
         return name
@@ -143,7 +115,7 @@ def _model_name(name: str | None) -> str:
     return DEFAULT
 
 
-def _header(arguments: argparse.Namespace, bench: Workbench, left_out: dict[str, str]) -> dict[str, object]:
+def _header(arguments: argparse.Namespace, bench: Workbench, choice: Choice) -> dict[str, object]:
     asked = {key: value for key, value in vars(arguments).items() if key not in ("run", "json", "data", "seed")}
     return {
         "protocol": arguments.protocol,
@@ -154,10 +126,10 @@ def _header(arguments: argparse.Namespace, bench: Workbench, left_out: dict[str,
         "seed": arguments.seed,
         "settings": {
             "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()},
-            "methods": {variant.name: variant.describe_settings() for variant in bench.options.variants},
+            "methods": {variant.name: variant.describe_settings() for variant in choice.variants},
         },
         "notes": bench.notes,
-        "methods_left_out": left_out,
+        "methods_left_out": dict(choice.left_out),
     }
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.evaluation import metrics
 from MedPerSAMLib.services.evaluation.dataset import Dataset, LabelledSet
 from MedPerSAMLib.services.evaluation.prompt_questions import image_questions, volume_questions
 from MedPerSAMLib.services.evaluation.protocol import Protocol
 from MedPerSAMLib.services.evaluation.records import Record, unique
+from MedPerSAMLib.services.evaluation.variants import Choice
 from MedPerSAMLib.services.evaluation.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ UNZOOMED = "-unzoomed"
 DRAWN = ("box", "point", "box+point")
 OF_NEIGHBOUR = ("neighbour", "carried", "carried-demons")
 NEEDING_WARP = ("neighbour", "carried")
+
+KINDS = tuple(kind + suffix for suffix in ("", UNZOOMED) for kind in (*DRAWN, *OF_NEIGHBOUR))
 
 _BACKGROUND_LOGIT = -10.0
 
@@ -55,8 +59,15 @@ class PromptsProtocol(Protocol):
     """
 
     summary = "the model alone, prompted from the truth"
-    kinds = tuple(kind + suffix for suffix in ("", UNZOOMED) for kind in (*DRAWN, *OF_NEIGHBOUR))
     columns: ClassVar = {"dice": "Dice", "seconds_per_slice": "s/slice"}
+
+    def choose(self, names: Sequence[str] | None, ablation: bool) -> Choice:
+        if ablation:
+            raise InputError("The protocol 'prompts' measures the model alone; --ablation belongs to 'volume'.")
+        for kind in names or ():
+            if kind not in KINDS:
+                raise InputError(f"There is no prompt kind {kind!r}; use one of {', '.join(KINDS)}.")
+        return Choice(kinds=tuple(names or KINDS))
 
     def default_sets(self, dataset: Dataset) -> list[LabelledSet]:
         return [labelled for labelled in dataset.sets if labelled.is_expert]

@@ -12,6 +12,7 @@ from typing import ClassVar
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.evaluation.dataset import Dataset, LabelledSet
 from MedPerSAMLib.services.evaluation.records import Record
+from MedPerSAMLib.services.evaluation.variants import Choice, choose_variants
 from MedPerSAMLib.services.evaluation.workbench import Workbench
 
 PROTOCOLS = {
@@ -27,20 +28,25 @@ class Protocol(ABC):
 
     Attributes:
         summary: one line for people.
-        capability: what a method must be able to do, "propagate" or "transfer"; None where prompt kinds are compared.
-        kinds: the prompt kinds, where those are compared.
+        capability: what a method must be able to do, "propagate" or "transfer".
         columns: figure -> title, what the table over sets shows.
     """
 
     summary: str
-    capability: str | None = None
-    kinds: tuple[str, ...] = ()
+    capability: str
     columns: ClassVar[Mapping[str, str]]
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> Protocol:
         """The protocol as the command line asks for it; one with options of its own reads them here."""
         return cls()
+
+    def choose(self, names: Sequence[str] | None, ablation: bool) -> Choice:
+        """What to compare: the methods called ``names``, all for None; with the ablation's rows where asked for.
+
+        A protocol that compares something else, such as prompt kinds, chooses among those here.
+        """
+        return choose_variants(names, ablation, self.capability)
 
     @abstractmethod
     def default_sets(self, dataset: Dataset) -> list[LabelledSet]:

@@ -14,6 +14,8 @@ from MedPerSAMLib.services.evaluation.protocol import Protocol
 from MedPerSAMLib.services.evaluation.records import Record, mean_over_sets, mean_per_set
 
 _SECONDS_BETWEEN_WRITES = 2.0
+_SHARE_OF_WRITING = 0.05
+"""Most of the run's time that may go into writing, once there are thousands of records."""
 _DIGITS = 5
 
 
@@ -30,16 +32,19 @@ class Report:
 
     def __init__(self, protocol: Protocol, header: Mapping[str, object], path: Path | None = None) -> None:
         self._protocol, self._header, self._path = protocol, dict(header), path
-        self._start, self._written, self._partial = time.monotonic(), -math.inf, True
+        self._start, self._next_write, self._partial = time.monotonic(), -math.inf, True
         self.records: list[Record] = []
         if path is not None and not path.parent.is_dir():
             raise OutputError(f"There is no folder {path.parent} for {path.name}; create it first.")
 
     def add(self, records: Sequence[Record]) -> None:
-        """Take in records; the file follows at the latest with the next record two seconds later."""
+        """Take in records; the file follows with a record some seconds later at the latest."""
         self.records += records
-        if time.monotonic() - self._written > _SECONDS_BETWEEN_WRITES:
+        began = time.monotonic()
+        if began > self._next_write:
             self.write()
+            seconds = time.monotonic() - began
+            self._next_write = began + max(_SECONDS_BETWEEN_WRITES, seconds / _SHARE_OF_WRITING)
 
     def finish(self, partial: bool) -> None:
         """Write the last state, and whether work is missing from it."""
@@ -64,7 +69,6 @@ class Report:
         Raises:
             OutputError: it cannot be written.
         """
-        self._written = time.monotonic()
         if self._path is None:
             return
         head = json.dumps(_rounded(self.content()), indent=1, allow_nan=False)

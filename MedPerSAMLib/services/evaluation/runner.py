@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -30,12 +31,19 @@ def run(protocol: Protocol, sets: Sequence[LabelledSet], bench: Workbench, jobs:
         waiting = [pool.submit(_run_item, protocol, labelled, item) for labelled, item in work]
         for done in as_completed(waiting):
             yield done.result()
+    except BaseException:
+        # Nobody who pressed Ctrl-C wants to wait for the cases at hand.
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _open_bench(options: Options) -> None:
     global _worker_bench
+    # Ctrl-C reaches all processes of a terminal: the main one reports, the others end without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _worker_bench = Workbench.open(options)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from MedPerSAMLib.errors import InputError
 
@@ -42,6 +42,45 @@ class Variant:
         """The settings in use, as JSON values; empty for a method without any."""
         settings = getattr(self.create(), "settings", None)
         return dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else {}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a run compares.
+
+    Attributes:
+        variants: methods; empty where kinds are compared.
+        kinds: prompt kinds, or whatever else a protocol compares under the name of methods.
+        left_out: name of a method that a default run leaves out -> the reason.
+    """
+
+    variants: tuple[Variant, ...] = ()
+    kinds: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether any of them works on embeddings."""
+        return bool(self.kinds) or any(variant.needs_model for variant in self.variants)
+
+
+def choose_variants(names: Sequence[str] | None, ablation: bool, capability: str) -> Choice:
+    """The methods called ``names``, and med-persam's ablation where asked for; all methods where neither is.
+
+    Raises:
+        InputError: a method does not exist or cannot do ``capability``, or none can.
+    """
+    if not names and not ablation:
+        variants, left_out = available_variants(capability)
+        if not variants:
+            raise InputError(f"No method can {capability} here: {left_out}; install what they need.")
+        return Choice(tuple(variants), left_out=left_out)
+    variants = named_variants(names or [], capability)
+    if ablation:
+        from MedPerSAMLib.services.evaluation.ablation import ablation_variants
+
+        variants += ablation_variants()
+    return Choice(tuple(variants))
 
 
 def named_variants(names: Sequence[str], capability: str) -> list[Variant]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from MedPerSAMLib.core.progress import Progress
-from MedPerSAMLib.errors import ModelError
 from MedPerSAMLib.services.evaluation.variants import Variant
 
 if TYPE_CHECKING:
@@ -102,11 +101,11 @@ class Workbench:
         return None if self.warp_path is None else load_warp(self.warp_path)
 
     def _find_warp(self) -> Path | None:
-        try:
-            from MedPerSAMLib.weights import weights_path
+        from MedPerSAMLib.weights import weights_path
 
-            return Path(weights_path("warp.safetensors"))
-        except (ImportError, ModelError) as error:
+        try:
+            return weights_path("warp")
+        except FileNotFoundError as error:
             self.notes.append(f"No starting weights for the warp, it starts from the identity: {error}")
             return None
 
