@@ -54,15 +54,17 @@ class SessionCache:
         self._limit, self._prepare = limit, prepare
         self._sessions: OrderedDict[tuple, object] = OrderedDict()
         self._equipment: dict[tuple, object] = {}
+        self._only_cpu = False
 
     def equipment(self, order: Order):
         """Method, model and weights of an order, loaded once."""
-        key = (order.method, order.model, order.device)
+        device = "cpu" if self._only_cpu else order.device
+        key = (order.method, order.model, device)
         if key not in self._equipment:
             prepare = self._prepare
             if prepare is None:
                 from MedPerSAMLib.services.equipment import prepare
-            self._equipment = {key: prepare(order.method, "propagate", order.model, order.device)}
+            self._equipment = {key: prepare(order.method, "propagate", order.model, device)}
         return self._equipment[key]
 
     def session(self, order: Order):
@@ -86,10 +88,36 @@ class SessionCache:
         self._sessions.move_to_end(key)
         return self._sessions[key]
 
+    def make_smaller(self) -> str | None:
+        """After memory ran out: free what can be made again and lower the need; says how, or None if nothing is left."""
+        self._sessions.clear()
+        predictors = [e.predictor for e in self._equipment.values() if e.predictor is not None]
+        devices = {str(predictor.device) for predictor in predictors}
+        _empty_gpu_cache()
+        if any(predictor.batch > 1 for predictor in predictors):
+            for predictor in predictors:
+                predictor.batch = 1
+            return "Memory ran out, so slices are now encoded one at a time."
+        if devices - {"cpu"}:
+            self._only_cpu = True
+            self._equipment.clear()
+            return "The GPU's memory ran out, so the CPU is used."
+        return None
+
     def clear(self) -> None:
         """Give the memory back."""
         self._sessions.clear()
         self._equipment.clear()
+
+
+def _empty_gpu_cache() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 class StructureProgress(Progress):

@@ -1,0 +1,84 @@
+"""The line under the inputs: what was found in the chosen segments, or what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import slicer
+
+from MedPerSAMLib.errors import MedPerSAMError
+from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
+from MedPerSAMLib.mrml.geometry import transform_between
+from MedPerSAMLib.mrml.segment_reader import segment_of
+from MedPerSAMLib.mrml.views import axis_of_view
+from MedPerSAMLib.mrml.volume_reader import voxels
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found.
+
+    Attributes:
+        text: one line per segment.
+        ready: whether every chosen segment can be propagated.
+        axis: array axis of the first segment's slices; None if unknown.
+        slice_count: slices across it.
+        plane: what they are called.
+    """
+
+    text: str
+    ready: bool = False
+    axis: int | None = None
+    slice_count: int = 0
+    plane: str = ""
+
+
+def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
+    """Look at the chosen segments; every problem becomes the sentence with its remedy.
+
+    Args:
+        parameters: what the user chose; see ``presenter.Parameters``.
+        scene: gives the slice view that breaks ties.
+    """
+    if parameters is None or parameters.volume is None:
+        return Found("Choose the volume.")
+    if parameters.segmentation is None:
+        return Found("Choose a segmentation, or make one in Segment Editor and outline the structure on one slice.")
+    segment_ids = list(parameters.segmentIDs)
+    if not segment_ids:
+        return Found("Check one or more segments; each keeps its own annotated slices.")
+    lines, first, ready = [], None, True
+    for segment_id in segment_ids:
+        try:
+            voxels(parameters.volume)
+            transform_between(parameters.segmentation, parameters.volume)
+            view = axis_of_view(scene, parameters.volume)
+            annotation = find_annotation(parameters.segmentation, segment_id, parameters.volume, view)
+            first = annotation if first is None else first
+            name = segment_of(parameters.segmentation, segment_id).GetName()
+            lines.append(" ".join([_line(name, annotation, parameters), *annotation.warnings]))
+        except MedPerSAMError as error:
+            lines.append(str(error))
+            ready = False
+    if first is None:
+        return Found("\n".join(lines))
+    return Found("\n".join(lines), ready, first.axis, first.count, first.plane)
+
+
+def _line(name: str, annotation: Annotation, parameters) -> str:
+    wanted = range(parameters.firstSlice, parameters.lastSlice + 1) if parameters.limitRange else None
+    if wanted is not None and not len(wanted):
+        return f"{name}: the range is empty; move its ends."
+    slices = annotation.open_range(wanted)
+    low = slices.start if wanted is None else max(slices.start, wanted.start)
+    high = slices.stop - 1 if wanted is None else min(slices.stop, wanted.stop) - 1
+    drawn = sorted(annotation.masks)
+    many = len(drawn) > 1
+    words = f"{name}: annotated on {annotation.plane} slice{'s' * many} {_numbers(drawn)}; propagates to {low}-{high}"
+    return words + (f" (you cleared {_numbers(sorted(annotation.cleared))})." if annotation.cleared else ".")
+
+
+def _numbers(values: list[int]) -> str:
+    if len(values) > 6:
+        return f"{', '.join(map(str, values[:4]))} and {len(values) - 4} more"
+    return " and ".join(filter(None, [", ".join(map(str, values[:-1])), str(values[-1])]))

@@ -1,0 +1,320 @@
+"""The flow behind the panel: what is found, what can be pressed, what came out. No Qt; a widget or a test calls it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import slicer
+
+from MedPerSAMLib.core.task import Propagation
+from MedPerSAMLib.errors import MedPerSAMError
+from MedPerSAMLib.mrml.dependencies import Dependencies
+from MedPerSAMLib.mrml.found_line import Found, look_at
+from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.method_list import method_row
+from MedPerSAMLib.mrml.model_presenter import ModelPresenter
+from MedPerSAMLib.mrml.panel_state import BUSY, CANCELLING, FINISHED, IDLE, INSTALLING, LOADING, RUNNING, PanelState
+from MedPerSAMLib.mrml.preview import show_surfaces
+from MedPerSAMLib.mrml.propagation_run import PropagationRun
+from MedPerSAMLib.mrml.result_navigator import ResultNavigator
+from MedPerSAMLib.mrml.run_controller import RunController
+from MedPerSAMLib.mrml.signal import Signal
+from MedPerSAMLib.mrml.targets import SAME_SEGMENT
+from MedPerSAMLib.mrml.views import axis_of_view, shown_slice
+from MedPerSAMLib.services.jobs import Jobs
+from MedPerSAMLib.services.models.store import ModelStore
+
+LOG_LINES = 500
+
+
+class Parameters(Protocol):
+    """What the user chose: the module's parameter node, or anything with these fields."""
+
+    volume: slicer.vtkMRMLScalarVolumeNode | None
+    segmentation: slicer.vtkMRMLSegmentationNode | None
+    segmentIDs: list[str]
+    method: str
+    model: str
+    device: str
+    target: str
+    limitRange: bool
+    firstSlice: int
+    lastSlice: int
+    keepFinished: bool
+
+
+class Presenter:
+    """The panel without its widgets.
+
+    Args:
+        scene: the MRML scene.
+        logic: carries out propagations.
+        jobs: runs them in the background.
+        dependencies: tells and installs packages.
+        store: the user's models; the default folder unless given.
+        editor: gives Segment Editor's node, or None.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        scene: slicer.vtkMRMLScene,
+        logic: PropagationLogic,
+        jobs: Jobs,
+        dependencies: Dependencies,
+        store: ModelStore | None = None,
+        editor: Callable[[], slicer.vtkMRMLSegmentEditorNode | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.changed = Signal()
+        self.state = PanelState(dependencies=dependencies.status())
+        self.parameters: Parameters | None = None
+        self.navigator: ResultNavigator | None = None
+        self.results: dict[str, Propagation] = {}
+        self._scene, self._logic, self._dependencies, self._editor = scene, logic, dependencies, editor
+        self._found: Found | None = None
+        self._work = RunController(jobs, clock)
+        self._work.changed.connect(self._work_changed)
+        self._work.told.connect(self._tell)
+        self._work.ended.connect(self._work_ended)
+        self.models = ModelPresenter(self._start_model_job, store)
+
+    # What the user chooses
+
+    def set_parameters(self, parameters: Parameters | None) -> None:
+        """Show another set of choices, as after opening a scene."""
+        self.parameters = parameters
+        self.inputs_changed()
+
+    def inputs_changed(self) -> None:
+        """Look at the inputs again: called after a choice or an edit; does nothing while a run writes."""
+        if self.state.phase in BUSY:
+            return
+        self._found = look_at(self.parameters, self._scene)
+        state = self.state
+        state.found, state.slice_count, state.plane = self._found.text, self._found.slice_count, self._found.plane
+        state.can_show_3d = self.parameters is not None and self.parameters.segmentation is not None
+        state.dependencies, state.device = self._dependencies.status(), _device_line(self.parameters)
+        reason = self._model_reason()
+        if self._found.ready and reason:
+            state.found = f"{state.found} {reason}"
+        state.ready = self._found.ready and not reason
+        self._show()
+
+    def fill_from_editor(self) -> None:
+        """Take volume, segmentation and segment from Segment Editor, where nothing is chosen yet."""
+        editor, parameters = self._editor(), self.parameters
+        if editor is None or parameters is None or self.state.phase in BUSY:
+            return
+        if parameters.volume is None:
+            parameters.volume = editor.GetSourceVolumeNode()
+        if parameters.segmentation is None and editor.GetSegmentationNode() is not None:
+            parameters.segmentation = editor.GetSegmentationNode()
+            parameters.segmentIDs = [editor.GetSelectedSegmentID()] if editor.GetSelectedSegmentID() else []
+        self.inputs_changed()
+
+    def first_slice_here(self) -> None:
+        """Let the range begin at the slice that is shown."""
+        self._limit_here(first=True)
+
+    def last_slice_here(self) -> None:
+        """Let the range end at the slice that is shown."""
+        self._limit_here(first=False)
+
+    # What the user presses
+
+    def press_main(self) -> None:
+        """Propagate, or Cancel while something runs."""
+        if self.state.phase in BUSY:
+            self.cancel()
+        elif self.state.ready:
+            self.propagate()
+
+    def propagate(self) -> None:
+        """Start a run."""
+        parameters = self.parameters
+        wanted = range(parameters.firstSlice, parameters.lastSlice + 1) if parameters.limitRange else None
+        try:
+            self._install()
+            run = self._logic.start(
+                parameters.volume,
+                parameters.segmentation,
+                list(parameters.segmentIDs),
+                parameters.method,
+                parameters.model or None,
+                parameters.device,
+                wanted,
+                parameters.target,
+                self._editor(),
+                axis_of_view(self._scene, parameters.volume),
+            )
+        except MedPerSAMError as error:
+            self._work.fail(str(error))
+            return
+        self.navigator, self.results, self.state.result = None, {}, ""
+        self._tell(self.state.found)
+        self._work.start_run(run, lambda progress: self._logic.compute(run, progress))
+
+    def cancel(self) -> None:
+        """Stop what runs, within a second; keeps nothing unless the user asked to keep finished slices."""
+        self._work.cancel(self.parameters is not None and bool(self.parameters.keepFinished))
+
+    def accept(self) -> None:
+        """Keep the result."""
+        if self.state.phase not in BUSY:
+            self._logic.accept()
+            self._settle("Accepted.")
+
+    def discard(self) -> None:
+        """Take the result back; what the user drew stays."""
+        if self.state.phase not in BUSY:
+            kept = self._logic.discard()
+            self.navigator, self.results, self.state.result = None, {}, ""
+            stays = f"; {kept} slice{'s' * (kept > 1)} that you corrected stay{'s' * (kept == 1)}" if kept else ""
+            self._settle(f"Discarded{stays}.")
+
+    def go_to_worst(self) -> None:
+        """Show the least certain slice."""
+        self._navigate("worst")
+
+    def go_to_next(self) -> None:
+        """Show the next uncertain slice."""
+        self._navigate("next")
+
+    def go_to_previous(self) -> None:
+        """Show the uncertain slice before."""
+        self._navigate("previous")
+
+    def show_3d(self) -> None:
+        """Make and show the closed surface of the segmentation."""
+        if self.parameters is not None and self.parameters.segmentation is not None and self.state.phase not in BUSY:
+            show_surfaces([self.parameters.segmentation])
+
+    # What happens meanwhile
+
+    def tick(self) -> None:
+        """Fetch news from the background; called every 20-50 ms on the main thread."""
+        self._work.tick()
+
+    def scene_closing(self) -> None:
+        """Let everything of the scene go; nothing is written any more."""
+        self._work.drop()
+        self.navigator, self.results, self.parameters = None, {}, None
+        self._logic.forget()
+        self.state = PanelState(dependencies=self._dependencies.status(), log=self.state.log)
+        self.changed.emit()
+
+    def close(self, timeout_s: float = 1.0) -> bool:
+        """End the work, as at module reload or quit, leaving no half result in the scene; whether the worker ended."""
+        self.changed.disconnect_all()
+        self.models.changed.disconnect_all()
+        return self._work.close(timeout_s)
+
+    def _work_changed(self) -> None:
+        self.state.phase, self.state.status, self.state.progress = (
+            self._work.phase,
+            self._work.status,
+            self._work.progress,
+        )
+        self._show()
+
+    def _work_ended(self, phase: str, run: PropagationRun | None, results: dict[str, Propagation] | None) -> None:
+        self.state.phase, self.state.progress, self.state.position = phase, 0.0, ""
+        if phase == FINISHED:
+            self.results, self.state.progress = results, 100.0
+            self.navigator = ResultNavigator(self._scene, run, results)
+            self.state.result = self.navigator.summary()
+            self._tell(self.state.result)
+            self._continue_in_target(run)
+            self.state.status = (
+                "Finished. Look at the least certain slices; correct one and propagate again, or accept."
+            )
+        self.inputs_changed()
+
+    def _continue_in_target(self, run: PropagationRun) -> None:
+        """After a result went into new segments, corrections go on there."""
+        parameters = self.parameters
+        if parameters is None or parameters.target == SAME_SEGMENT:
+            return
+        targets = [structure.preview.target for structure in run.structures.values()]
+        parameters.target = SAME_SEGMENT
+        parameters.segmentation = targets[0].segmentation
+        parameters.segmentIDs = [target.segment_id for target in targets]
+        self._tell("Corrections go on in the new segments.")
+
+    def _start_model_job(self, work: Callable, title: str, done: Callable[[str], None]) -> bool:
+        if self.state.phase in BUSY:
+            return False
+        self._work.start_work(work, title, done)
+        return True
+
+    def _install(self) -> None:
+        if self._dependencies.missing():
+            self.state.phase, self.state.status, self.state.progress = INSTALLING, "Installing packages ...", None
+            self._show()
+            self._dependencies.install()
+
+    def _model_reason(self) -> str:
+        if self.parameters is None or not method_row(self.parameters.method).needs_model:
+            return ""
+        row = self.models.row(self.parameters.model)
+        return "" if row.ready else f"The model {row.name} is not there yet: press Download or Import."
+
+    def _limit_here(self, first: bool) -> None:
+        if self._found is None or self._found.axis is None or self.state.phase in BUSY:
+            return
+        here = shown_slice(self._scene, self.parameters.volume, self._found.axis)
+        if here is None:
+            return
+        parameters = self.parameters
+        if not parameters.limitRange:
+            parameters.firstSlice, parameters.lastSlice = 0, self._found.slice_count - 1
+            parameters.limitRange = True
+        if first:
+            parameters.firstSlice, parameters.lastSlice = here, max(here, parameters.lastSlice)
+        else:
+            parameters.firstSlice, parameters.lastSlice = min(here, parameters.firstSlice), here
+        self.inputs_changed()
+
+    def _navigate(self, where: str) -> None:
+        if self.navigator is not None and self.state.phase not in BUSY:
+            getattr(self.navigator, where)()
+            self.state.position = self.navigator.position
+            self._show()
+
+    def _settle(self, sentence: str) -> None:
+        self._tell(sentence)
+        self.state.phase, self.state.progress, self.state.position = IDLE, 0.0, ""
+        self.inputs_changed()
+
+    def _show(self) -> None:
+        state = self.state
+        busy = state.phase in BUSY
+        state.inputs_enabled = not busy
+        state.button = "Cancel" if state.phase in (LOADING, RUNNING, CANCELLING) else "Propagate"
+        state.button_enabled = state.phase in (LOADING, RUNNING) or (not busy and state.ready)
+        state.can_decide = not busy and self._logic.pending
+        state.can_navigate = not busy and self.navigator is not None and bool(self.navigator.stops)
+        self.changed.emit()
+
+    def _tell(self, sentence: str) -> None:
+        self.state.status = sentence
+        self.state.log.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
+        del self.state.log[:-LOG_LINES]
+
+
+def _device_line(parameters: Parameters | None) -> str:
+    """What will be used and why; torch is not imported for it, because that takes seconds on the main thread."""
+    requested = "auto" if parameters is None else parameters.device
+    if "torch" not in sys.modules:
+        promise = {"auto": "A GPU is used if PyTorch finds one that works, else the CPU", "cpu": "The CPU is used"}
+        return f"{promise.get(requested, f'{requested} is used')}; checked when a run starts."
+    from MedPerSAMLib.services.models.load import choose_device
+
+    try:
+        return choose_device(requested)[1]
+    except MedPerSAMError as error:
+        return str(error)

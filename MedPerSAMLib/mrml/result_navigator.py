@@ -1,0 +1,93 @@
+"""From one uncertain slice to the next, over all structures of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+
+from MedPerSAMLib.core.task import Propagation
+from MedPerSAMLib.mrml.confidence_nodes import uncertain_slices
+from MedPerSAMLib.mrml.propagation_run import PropagationRun
+from MedPerSAMLib.mrml.views import go_to_slice
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One slice to look at.
+
+    Attributes:
+        key: of the structure.
+        index: of the slice.
+        confidence: 0..1.
+    """
+
+    key: str
+    index: int
+    confidence: float
+
+
+class ResultNavigator:
+    """The slices of a finished run, the least certain first.
+
+    Args:
+        scene: whose slice views jump.
+        run: the finished run.
+        results: structure's key -> its Propagation.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene, run: PropagationRun, results: Mapping[str, Propagation]) -> None:
+        self._scene, self._run, self._results = scene, run, results
+        stops = [
+            Stop(key, index, float(result.confidence[index]))
+            for key, result in results.items()
+            for index in uncertain_slices(result, frozenset(run.structures[key].annotation.masks))
+            if index in run.structures[key].wanted
+        ]
+        self.stops = sorted(stops, key=lambda stop: (stop.confidence, stop.key, stop.index))
+        self._at: int | None = None
+
+    @property
+    def position(self) -> str:
+        """What is shown: "Liver, slice 12: confidence 0.41 (1 of 35)"."""
+        if self._at is None or not self.stops:
+            return ""
+        stop = self.stops[self._at]
+        name = self._run.structures[stop.key].name
+        return f"{name}, slice {stop.index}: confidence {stop.confidence:.2f} ({self._at + 1} of {len(self.stops)})"
+
+    def summary(self) -> str:
+        """One sentence on the whole result."""
+        parts = []
+        for key, result in self._results.items():
+            used = np.flatnonzero(result.present)
+            name = self._run.structures[key].name
+            if not len(used):
+                parts.append(f"{name}: found on no other slice")
+                continue
+            mine = [stop for stop in self.stops if stop.key == key]
+            worst = f"; least certain: slice {mine[0].index} ({mine[0].confidence:.2f})" if mine else ""
+            parts.append(f"{name}: on slices {used[0]}-{used[-1]}{worst}")
+        return ". ".join(parts) + "."
+
+    def worst(self) -> None:
+        """Go to the least certain slice."""
+        self._go(0)
+
+    def next(self) -> None:
+        """Go to the next more certain slice."""
+        self._go(0 if self._at is None else min(self._at + 1, len(self.stops) - 1))
+
+    def previous(self) -> None:
+        """Go back to the next less certain slice."""
+        self._go(0 if self._at is None else max(self._at - 1, 0))
+
+    def _go(self, at: int) -> None:
+        if not self.stops or self._run.volume.GetScene() is None:
+            return
+        self._at = at
+        stop = self.stops[at]
+        axis = self._run.structures[stop.key].annotation.axis
+        go_to_slice(self._scene, self._run.volume, axis, stop.index, self._results[stop.key].mask[stop.index])

@@ -1,0 +1,187 @@
+"""Carries one piece of background work from its start to its end: phases, live slices, cancel, failure, late results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from MedPerSAMLib.core.task import Propagation
+from MedPerSAMLib.errors import Cancelled, MedPerSAMError
+from MedPerSAMLib.mrml.panel_state import CANCELLING, FAILED, FINISHED, IDLE, LOADING, RUNNING
+from MedPerSAMLib.mrml.propagation_run import PropagationRun
+from MedPerSAMLib.mrml.remaining_time import RemainingTime
+from MedPerSAMLib.mrml.signal import Signal
+from MedPerSAMLib.services import jobs as kinds
+from MedPerSAMLib.services.jobs import Jobs, News
+
+TICK_BUDGET_S = 0.03
+"""How long one tick may work on the main thread: a third of what a user begins to notice."""
+
+PATIENCE_S = 0.8
+"""How long a cancelled job may take to answer before the panel goes on without it."""
+
+_LOADING_PHASES = ("loading model", "reading volume")
+
+
+class RunController:
+    """Phases of the work; main thread only.
+
+    ``changed`` is emitted when phase, status or progress have changed, ``told`` with each sentence for the user, ``ended``
+    with (phase, run, results) when the work has come to rest; run and results are None unless a propagation finished.
+
+    Args:
+        jobs: runs the work in the background.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, jobs: Jobs, clock: Callable[[], float]) -> None:
+        self.changed, self.told, self.ended = Signal(), Signal(), Signal()
+        self.phase, self.status, self.progress = IDLE, "", None
+        self._jobs, self._clock = jobs, clock
+        self._remaining = RemainingTime(clock)
+        self._job: int | None = None
+        self._job_done: Callable[[str], None] | None = None
+        self._run: PropagationRun | None = None
+        self._results: dict[str, Propagation] = {}
+        self._ending: Iterator[int] | None = None
+        self._cancelled_at = 0.0
+
+    def start_run(self, run: PropagationRun, work: Callable) -> None:
+        """Start the background part of a propagation, ``work(progress)``, and write its slices as they come."""
+        self._run, self._job_done = run, None
+        self._job = self._jobs.submit(work)
+        self._go(LOADING, "Loading the model ...")
+
+    def start_work(self, work: Callable, title: str, done: Callable[[str], None]) -> None:
+        """Start other work; ``done(sentence)`` is called at its end."""
+        self._job, self._job_done = self._jobs.submit(work), done
+        self._go(LOADING, f"{title} ...")
+
+    def cancel(self, keep: bool) -> None:
+        """Stop within a second; ``keep`` leaves finished slices in place."""
+        if self.phase not in (LOADING, RUNNING):
+            return
+        self._jobs.cancel()
+        self._cancelled_at = self._clock()
+        if self._run is not None:
+            self._end_run(keep, "Cancelled; finished slices are kept." if keep else "Cancelled; nothing was kept.")
+        if self._job is None:
+            self._rest(IDLE)
+        else:
+            self._go(CANCELLING, self.status)
+
+    def fail(self, sentence: str) -> None:
+        """End the work because of a problem."""
+        self._jobs.cancel()
+        self._job_ended(sentence)
+        self._end_run(False, sentence)
+        self._rest(FAILED)
+
+    def drop(self) -> None:
+        """Forget the work without touching the scene, as when the scene closes."""
+        self._jobs.cancel()
+        self._job, self._job_done, self._run, self._ending, self._results = None, None, None, None, {}
+        self.phase, self.status, self.progress = IDLE, "", None
+
+    def close(self, timeout_s: float) -> bool:
+        """Take back what is half done and end the worker; whether it ended in time."""
+        self._end_run(False, "Stopped.")
+        self.drop()
+        return self._jobs.close(timeout_s)
+
+    def tick(self) -> None:
+        """Fetch news; called every 20-50 ms, returns within about TICK_BUDGET_S."""
+        until = self._clock() + TICK_BUDGET_S
+        while self._clock() < until:
+            try:
+                if self._ending is not None:
+                    self._end_step()
+                    continue
+                news = self._jobs.next_news()
+                if news is None:
+                    break
+                if news.job == self._job:  # everything else is late
+                    self._receive(news)
+            except Cancelled as error:  # the user undid the run, or deleted what it writes to
+                self._jobs.cancel()
+                self._job = None
+                self._end_run(False, str(error))
+                self._rest(IDLE)
+            except MedPerSAMError as error:
+                self.fail(str(error))
+        self._watch()
+
+    def _receive(self, news: News) -> None:
+        if news.kind == kinds.NOTE:
+            self._tell(news.content)
+        elif news.kind == kinds.STEP and self.phase != CANCELLING:
+            phase, done, total = news.content
+            self._go(
+                LOADING if phase in _LOADING_PHASES else RUNNING,
+                self._remaining.tell(phase, done, total),
+                None if total <= 1 else 100.0 * done / total,
+            )
+        elif news.kind == kinds.SLICE and self._run is not None:
+            self._run.write(*news.content)
+        elif news.kind == kinds.FINISHED:
+            self._finished(news.content)
+        elif news.kind == kinds.FAILED:
+            sentence, details = news.content
+            logging.getLogger(__name__).info(details)
+            self.fail(sentence)
+        elif news.kind == kinds.CANCELLED:
+            self._job_ended("Cancelled.")
+            self._rest(IDLE)
+
+    def _finished(self, content) -> None:
+        if self._run is None:
+            self._job_ended(f"{content} is ready.")
+            self._rest(IDLE)
+            return
+        self._job, self._results = None, content
+        self._ending = self._run.finish(content)
+
+    def _end_step(self) -> None:
+        if next(self._ending, None) is not None:
+            return
+        run, results = self._run, self._results
+        self._run, self._ending, self._results = None, None, {}
+        self._rest(FINISHED, run, results)
+
+    def _watch(self) -> None:
+        if self.phase == CANCELLING and self._clock() - self._cancelled_at > PATIENCE_S:
+            self._job_ended("Cancelled.")
+            self._rest(IDLE)
+            self._tell("Cancelled; the last step is still ending in the background.")
+        elif self._job is not None and not self._jobs.alive:
+            self.fail("The background worker stopped; press Propagate again, which starts a new one.")
+
+    def _job_ended(self, sentence: str) -> None:
+        self._job, done, self._job_done = None, self._job_done, None
+        if done is not None:
+            done(sentence)
+
+    def _end_run(self, keep: bool, sentence: str) -> None:
+        run, self._run, self._ending = self._run, None, None
+        if run is not None and keep:
+            try:
+                run.keep_finished()
+            except Cancelled as error:
+                sentence = str(error)
+        elif run is not None:
+            kept = run.cancel()
+            if kept:
+                sentence += f" {kept} slice{'s' * (kept > 1)} that you drew meanwhile stay{'s' * (kept == 1)}."
+        self._tell(sentence)
+
+    def _go(self, phase: str, status: str, progress: float | None = None) -> None:
+        self.phase, self.status, self.progress = phase, status, progress
+        self.changed.emit()
+
+    def _rest(self, phase: str, run: PropagationRun | None = None, results: dict | None = None) -> None:
+        self.phase, self.progress = phase, None
+        self.ended.emit(phase, run, results)
+
+    def _tell(self, sentence: str) -> None:
+        self.status = sentence
+        self.told.emit(sentence)

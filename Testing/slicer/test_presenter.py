@@ -1,0 +1,285 @@
+"""The panel's flow with fakes: phases, texts, what can be pressed, and what the scene holds after each end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scene as build
+from fakes import FakeClock, FakeDependencies, FakeJobs, FakeParameters
+
+from MedPerSAMLib.errors import DependencyError
+from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.panel_state import CANCELLING, FAILED, FINISHED, IDLE, INSTALLING, LOADING, RUNNING
+from MedPerSAMLib.mrml.presenter import Presenter
+from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.services.jobs import CANCELLED, FAILED as JOB_FAILED, FINISHED as JOB_FINISHED, NOTE, SLICE, STEP
+from MedPerSAMLib.services.models.store import ModelStore
+
+
+class Panel:
+    """A presenter with everything around it faked, on a real scene."""
+
+    def __init__(self, scene, grey, ball, tmp_path, **options) -> None:
+        self.volume = build.volume_node(grey, (0.8, 0.8, 2.5))
+        self.segmentation = build.segmentation_node(self.volume, "Liver")
+        self.ball = ball
+        write_slice(self.segmentation, "Liver", self.volume, 0, 9, ball[9])
+        self.jobs, self.clock = FakeJobs(), FakeClock()
+        self.logic = PropagationLogic()
+        self.dependencies = options.pop("dependencies", FakeDependencies())
+        self.presenter = Presenter(
+            scene, self.logic, self.jobs, self.dependencies, ModelStore(tmp_path), clock=self.clock, **options
+        )
+        self.parameters = FakeParameters(self.volume, self.segmentation, ["Liver"])
+        self.seen: list[str] = []
+        self.presenter.changed.connect(lambda: self.seen.append(self.presenter.state.phase))
+        self.presenter.set_parameters(self.parameters)
+
+    @property
+    def state(self):
+        return self.presenter.state
+
+    def mask(self) -> np.ndarray:
+        return read_mask(self.segmentation, "Liver", self.volume)
+
+    def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.presenter.tick()
+
+    def run(self) -> None:
+        self.presenter.press_main()
+        self.jobs.put_result("Liver", self.ball)
+        self.tick(3)
+
+
+@pytest.fixture
+def panel(scene, grey, ball, tmp_path):
+    return Panel(scene, grey, ball, tmp_path)
+
+
+def test_found_line_says_what_will_happen(panel):
+    assert panel.state.found == "Liver: annotated on axial slice 9; propagates to 0-19."
+    assert panel.state.ready and panel.state.button == "Propagate" and panel.state.button_enabled
+    assert panel.state.device == "The CPU is used, as asked for." or "checked when a run starts" in panel.state.device
+
+
+@pytest.mark.parametrize(
+    "field, value, words",
+    [
+        ("volume", None, "Choose the volume"),
+        ("segmentation", None, "Segment Editor"),
+        ("segmentIDs", [], "Check one or more"),
+    ],
+)
+def test_missing_inputs_are_named(panel, field, value, words):
+    setattr(panel.parameters, field, value)
+    panel.presenter.inputs_changed()
+    assert words in panel.state.found and not panel.state.button_enabled
+
+
+def test_a_whole_run(panel):
+    panel.presenter.press_main()
+    assert (panel.state.phase, panel.state.button) == (LOADING, "Cancel") and not panel.state.inputs_enabled
+    panel.jobs.put(STEP, ("propagating", 3, 20))
+    panel.tick()
+    assert panel.state.phase == RUNNING and panel.state.status == "Propagating: 4 of 20" and panel.state.progress == 15
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))
+    panel.tick()
+    assert np.array_equal(panel.mask()[12], panel.ball[12]), "a slice is shown as soon as it is finished"
+    panel.jobs.put_result("Liver", panel.ball)
+    panel.tick(3)
+    assert panel.state.phase == FINISHED and np.array_equal(panel.mask(), panel.ball)
+    assert panel.state.can_decide and panel.state.can_navigate and panel.state.can_show_3d
+    assert "least certain: slice 14" in panel.state.result
+    assert panel.state.found.startswith("Liver: annotated on axial slice 9;")
+
+
+def test_seconds_left_are_told(panel):
+    panel.presenter.press_main()
+    for done in range(4):
+        panel.jobs.put(STEP, ("propagating", done, 20))
+        panel.tick()
+        panel.clock.now += 2
+    assert panel.state.status == "Propagating: 4 of 20, 34 s left"
+
+
+def test_accept_and_discard(panel):
+    before = panel.mask()
+    panel.run()
+    panel.presenter.discard()
+    assert panel.state.phase == IDLE and np.array_equal(panel.mask(), before) and not panel.state.can_decide
+    panel.run()
+    panel.presenter.accept()
+    assert panel.state.phase == IDLE and np.array_equal(panel.mask(), panel.ball) and not panel.state.can_decide
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_cancel(panel, keep):
+    panel.parameters.keepFinished, before = keep, panel.mask()
+    panel.presenter.press_main()
+    panel.jobs.put(STEP, ("propagating", 3, 20))
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))
+    panel.tick()
+    panel.presenter.press_main()
+    assert panel.state.phase == CANCELLING and panel.jobs.cancels == 1 and not panel.state.button_enabled
+    panel.jobs.put(SLICE, ("Liver", 13, panel.ball[13], 0.7))
+    panel.jobs.put(CANCELLED)
+    panel.tick()
+    assert panel.state.phase == IDLE and "Cancelled" in panel.state.status
+    assert np.array_equal(panel.mask()[12], panel.ball[12]) is keep and not panel.mask()[13].any()
+    assert keep or np.array_equal(panel.mask(), before)
+
+
+def test_cancel_does_not_wait_for_a_long_step(panel):
+    panel.presenter.press_main()
+    panel.presenter.press_main()
+    panel.clock.now += 0.5
+    panel.tick()
+    assert panel.state.phase == CANCELLING
+    panel.clock.now += 0.4
+    panel.tick()
+    assert panel.state.phase == IDLE and "still ending" in panel.state.status
+    panel.jobs.put_result("Liver", panel.ball)
+    panel.tick(3)
+    assert panel.state.phase == IDLE and not panel.mask()[12].any(), "late results are dropped"
+
+
+def test_late_results_of_an_earlier_job_are_dropped(panel):
+    panel.presenter.press_main()
+    panel.presenter.press_main()
+    panel.clock.now += 1
+    panel.tick()
+    panel.presenter.press_main()
+    panel.jobs.put(JOB_FINISHED, {}, job=1)
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7), job=1)
+    panel.tick()
+    assert panel.state.phase == LOADING and not panel.mask()[12].any()
+
+
+def test_failure_gives_the_sentence_and_leaves_the_scene(panel):
+    before = panel.mask()
+    panel.presenter.press_main()
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))
+    panel.jobs.put(JOB_FAILED, ("Memory ran out; choose a smaller model.", "Traceback"))
+    panel.tick()
+    assert (panel.state.phase, panel.state.status) == (FAILED, "Memory ran out; choose a smaller model.")
+    assert np.array_equal(panel.mask(), before) and panel.state.button_enabled
+
+
+def test_a_dead_worker_is_noticed(panel):
+    panel.presenter.press_main()
+    panel.jobs.alive = False
+    panel.tick()
+    assert panel.state.phase == FAILED and "worker stopped" in panel.state.status
+
+
+def test_packages_are_installed_with_consent_first(scene, grey, ball, tmp_path):
+    panel = Panel(scene, grey, ball, tmp_path, dependencies=FakeDependencies(["torch"]))
+    assert "torch" in panel.state.dependencies and panel.dependencies.installs == 0
+    panel.presenter.press_main()
+    assert INSTALLING in panel.seen and panel.state.phase == LOADING and panel.dependencies.installs == 1
+
+
+def test_a_refused_installation_says_how_to_go_on(scene, grey, ball, tmp_path):
+    refusal = DependencyError("PyTorch was not installed; press Propagate again and agree.")
+    panel = Panel(scene, grey, ball, tmp_path, dependencies=FakeDependencies(["torch"], refusal))
+    panel.presenter.press_main()
+    assert (panel.state.phase, panel.state.status) == (FAILED, str(refusal)) and not panel.jobs.submitted
+
+
+def test_model_that_is_not_there_blocks_with_the_remedy(panel):
+    panel.parameters.method, panel.parameters.model = "med-persam", "vit_b"
+    panel.presenter.inputs_changed()
+    assert "vit_b is not there yet: press Download" in panel.state.found and not panel.state.button_enabled
+
+
+def test_scene_close_while_running(panel, scene):
+    panel.presenter.press_main()
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))
+    panel.presenter.scene_closing()
+    scene.Clear(0)
+    panel.tick(2)
+    assert panel.state.phase == IDLE and panel.presenter.parameters is None and panel.jobs.cancels == 1
+
+
+def test_deleting_the_segmentation_stops_the_run(panel, scene):
+    panel.presenter.press_main()
+    scene.RemoveNode(panel.segmentation)
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))
+    panel.tick()
+    assert panel.state.phase == IDLE and "stopped" in panel.state.log[-1]
+
+
+def test_undo_while_running_stops_the_run(panel):
+    before = panel.mask()
+    panel.presenter.press_main()
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))
+    panel.tick()
+    panel.logic.undo.undo(panel.segmentation)
+    panel.jobs.put(SLICE, ("Liver", 13, panel.ball[13], 0.7))
+    panel.tick()
+    assert panel.state.phase == IDLE and np.array_equal(panel.mask(), before)
+
+
+def test_close_takes_half_a_result_back(panel):
+    before = panel.mask()
+    panel.presenter.press_main()
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))
+    panel.tick()
+    assert panel.presenter.close() and panel.jobs.closed
+    assert np.array_equal(panel.mask(), before)
+
+
+def test_new_segment_becomes_the_one_to_correct(panel):
+    panel.parameters.target = "new segment"
+    panel.run()
+    assert panel.state.phase == FINISHED and panel.parameters.target == "same segment"
+    assert panel.parameters.segmentIDs == [panel.segmentation.GetSegmentation().GetNthSegmentID(1)]
+
+
+def test_range_from_here_to_here(panel, scene):
+    import slicer
+
+    view = scene.AddNewNodeByClass("vtkMRMLSliceNode")
+    view.SetOrientationToAxial() if hasattr(view, "SetOrientationToAxial") else None
+    from MedPerSAMLib.mrml.geometry import slice_centre
+
+    view.JumpSliceByCentering(*slice_centre(panel.volume, 0, 4))
+    panel.presenter.first_slice_here()
+    view.JumpSliceByCentering(*slice_centre(panel.volume, 0, 15))
+    panel.presenter.last_slice_here()
+    assert (panel.parameters.limitRange, panel.parameters.firstSlice, panel.parameters.lastSlice) == (True, 4, 15)
+    assert "propagates to 4-15" in panel.state.found
+    panel.run()
+    used = np.flatnonzero(panel.mask().any(axis=(1, 2)))
+    assert used[0] == 4 and used[-1] == 14
+    panel.presenter.go_to_worst()
+    assert "slice 14" in panel.state.position
+    shown = view.GetSliceToRAS().GetElement(2, 3)
+    assert shown == pytest.approx(14 * 2.5)
+    panel.presenter.go_to_next()
+    assert "slice 13" in panel.state.position
+    panel.presenter.go_to_previous()
+    assert "slice 14" in panel.state.position
+    assert slicer is not None
+
+
+def test_inputs_are_filled_from_segment_editor(scene, grey, ball, tmp_path):
+    editor = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    panel = Panel(scene, grey, ball, tmp_path, editor=lambda: editor)
+    editor.SetAndObserveSourceVolumeNode(panel.volume)
+    editor.SetAndObserveSegmentationNode(panel.segmentation)
+    editor.SetSelectedSegmentID("Liver")
+    panel.presenter.set_parameters(FakeParameters())
+    panel.presenter.fill_from_editor()
+    chosen = panel.presenter.parameters
+    assert (chosen.volume, chosen.segmentation, chosen.segmentIDs) == (panel.volume, panel.segmentation, ["Liver"])
+    assert panel.state.ready
+
+
+def test_notes_reach_the_log(panel):
+    panel.presenter.press_main()
+    panel.jobs.put(NOTE, "The CPU is used because PyTorch finds no CUDA GPU on this computer.")
+    panel.tick()
+    assert "no CUDA GPU" in panel.state.log[-1]
