@@ -1,0 +1,40 @@
+"""What a method gets before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import MedPerSAMLib
+from MedPerSAMLib.errors import InputError, ModelError
+from MedPerSAMLib.services.equipment import prepare
+
+SHIPPED = Path(MedPerSAMLib.__file__).parent / "weights"
+
+
+def test_shipped_warp_weights_reach_the_method():
+    if not (SHIPPED / "warp.safetensors").is_file():
+        pytest.skip("no weights of the warp are shipped yet")
+    equipment = prepare("copy", "propagate")
+    assert equipment.warp_weights and not equipment.notes
+
+
+def test_without_warp_weights_it_is_said(monkeypatch):
+    def missing(name):
+        raise ModelError("they are not here")
+
+    monkeypatch.setattr("MedPerSAMLib.weights.weights_path", missing)
+    equipment = prepare("copy", "propagate")
+    assert equipment.warp_weights is None
+    assert equipment.notes == ("The warp starts from the identity: they are not here",)
+
+
+def test_task_that_the_method_does_not_do(repeating, monkeypatch):
+    monkeypatch.setattr("Testing.fakes.Repeating", type("OnlyVolumes", (), {"propagate": None, "needs_model": False}))
+    with pytest.raises(InputError, match="does not work on 2D images"):
+        prepare("repeating", "transfer")
+
+
+def test_settings_are_plain():
+    assert prepare("copy", "propagate").settings()["reach"] == 1.0
