@@ -24,7 +24,9 @@ def guided_decode(
 ) -> Decoded:
     """As ``Predictor.decode``, guided; zeros for both guides give exactly what that gives.
 
-    The bias is added to the scaled products of queries and keys, before their softmax [I]: what METHOD.md calls a bias.
+    [I] The bias is added to the scaled products of queries and keys, before their one softmax. The public code adds it to
+    the softmax's result and takes a second softmax, which makes the attention almost even and differs from the plain
+    decoder without any guide. There, too, adding the target in place shifts the tokens' position code; here it does not.
 
     Args:
         predictor: the frozen SAM, of any width.
@@ -32,7 +34,7 @@ def guided_decode(
         prompts: one prompt set per embedding.
         attention_bias: (B, e, e), added in every head of the token-to-image attention of each decoder layer, the same
             for every token; the final attention after the layers is left alone, as in the public code.
-        target: (C,) added to all token queries before each decoder layer.
+        target: (C,) added to all token queries before each decoder layer and before the final attention.
         multimask: three masks in place of one.
     """
     sam, embeddings = predictor.sam, embeddings.to(predictor.device)
@@ -44,10 +46,10 @@ def guided_decode(
     keys = (embeddings + dense).flatten(2).transpose(1, 2)
     bias = attention_bias.to(keys).flatten(1)[:, None, None, :]
 
-    transformer, queries = decoder.transformer, tokens
+    transformer, queries, target = decoder.transformer, tokens, target.to(tokens)
     for layer in transformer.layers:
-        queries, keys = _guided_layer(layer, queries + target.to(tokens), keys, tokens, position, bias)
-    final = transformer.final_attn_token_to_image(q=queries + tokens, k=keys + position, v=keys)
+        queries, keys = _guided_layer(layer, queries + target, keys, tokens, position, bias)
+    final = transformer.final_attn_token_to_image(q=queries + tokens + target, k=keys + position, v=keys)
     queries = transformer.norm_final_attn(queries + final)
 
     logits, iou = read_out(decoder, queries, keys, embeddings.shape)
