@@ -14,7 +14,7 @@ import SimpleITK
 
 from MedPerSAMLib.core import methods
 from MedPerSAMLib.core.task import Propagation, Transfer
-from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.errors import DependencyError, InputError
 from MedPerSAMLib.services.cli import main
 from MedPerSAMLib.services.evaluation.correction_protocol import worst_slice
 from MedPerSAMLib.services.evaluation.dataset import Dataset
@@ -22,6 +22,7 @@ from MedPerSAMLib.services.evaluation.image_protocol import ImageProtocol
 from MedPerSAMLib.services.evaluation.protocol import PROTOCOLS, protocol_class
 from MedPerSAMLib.services.evaluation.records import Record, mean_over_sets, mean_per_set
 from MedPerSAMLib.services.evaluation.structures import Structure, structures
+from MedPerSAMLib.services.evaluation.variants import choose_variants
 
 SHAPE = (10, 32, 36)
 BALL, PILLAR = "ball", "pillar"
@@ -426,6 +427,21 @@ def test_methods_that_cannot_do_the_task_are_named(evaluate, add_method):
     code, _, _, messages = evaluate("--protocol", "image", "--methods", "volumes")
     assert code == 2
     assert "'volumes' cannot transfer" in messages
+
+
+def test_a_default_run_leaves_out_what_is_not_installed(add_method, monkeypatch):
+    class Wanting:
+        summary, needs_model = "needs a package that nobody has", False
+
+        def propagate(self, session, reference, progress, slices):
+            raise DependencyError("The package unobtainium is not installed; install it.")
+
+    monkeypatch.setattr(methods, "METHODS", {"copy": methods.METHODS["copy"]})
+    add_method("wanting", Wanting)
+    choice = choose_variants(None, False, "propagate")
+    assert [variant.name for variant in choice.variants] == ["copy"]
+    assert "unobtainium" in choice.left_out["wanting"]
+    assert [variant.name for variant in choose_variants(["wanting"], False, "propagate").variants] == ["wanting"]
 
 
 def test_folders_that_hold_no_sets_are_refused(data, tmp_path):

@@ -8,7 +8,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from MedPerSAMLib.errors import InputError
+import numpy as np
+
+from MedPerSAMLib.errors import DependencyError, InputError, MedPerSAMError
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,30 @@ def available_variants(capability: str) -> tuple[list[Variant], dict[str, str]]:
         except ImportError as error:
             left_out[name] = str(error)
             continue
-        if hasattr(found, capability):
+        if not hasattr(found, capability):
+            left_out[name] = f"cannot {capability}"
+            continue
+        missing = _missing_package(found) if capability == "propagate" and not found.needs_model else None
+        if missing is None:
             variants.append(Variant(name, name))
         else:
-            left_out[name] = f"cannot {capability}"
+            left_out[name] = missing
     return variants, left_out
+
+
+def _missing_package(method: type) -> str | None:
+    """What a method lacks, found out on a few voxels rather than in the middle of a long run; None if nothing."""
+    from MedPerSAMLib.core.progress import Progress
+    from MedPerSAMLib.core.session import VolumeSession
+    from MedPerSAMLib.core.task import Reference, Volume
+
+    inside = np.zeros((3, 8, 8), bool)
+    inside[:, 2:6, 2:6] = True
+    try:
+        method().propagate(VolumeSession(Volume(inside.astype(np.float32))), Reference({1: inside[1]}), Progress(), None)
+    except DependencyError as error:
+        return str(error)
+    except MedPerSAMError:
+        # It runs, and finds this too little to work on.
+        return None
+    return None
