@@ -118,6 +118,14 @@ def test_dicom_folder_takes_the_longest_series(small_case):
     assert found.grid.spacing == pytest.approx((0.8, 1.1, 3.7), abs=1e-4)
 
 
+def test_missing_dicom_slice_is_said(small_case):
+    folder = small_case / "dicom"
+    folder.mkdir()
+    _write_dicom_series(folder, "1", small_case.array)
+    (folder / "1-3.dcm").unlink()
+    assert "3.70 to 7.40 mm apart" in read_volume(folder).notes[0]
+
+
 def test_smallest_type_and_no_leftovers(small_case):
     grid = read_volume(small_case / "volume.nrrd").grid
     labels = small_case.labels.astype(np.int64) * 300

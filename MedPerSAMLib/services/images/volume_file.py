@@ -95,13 +95,28 @@ def _read_dicom_folder(path: Path) -> tuple[SimpleITK.Image, tuple[str, ...]]:
     if len(files[chosen]) == 1:
         return read_image(Path(files[chosen][0])), notes
     reader.SetFileNames(files[chosen])
+    reader.MetaDataDictionaryArrayUpdateOn()
     try:
         with _without_warnings():
-            return reader.Execute(), notes
+            image = reader.Execute()
     except RuntimeError as error:
         raise InputError(
             f"The DICOM series {chosen} in {path} cannot be read ({_last_line(error)}); export it again."
         ) from error
+    gaps = _slice_gaps(reader, image)
+    if gaps.size and gaps.max() > 1.01 * gaps.min():
+        apart, taken = f"{gaps.min():.2f} to {gaps.max():.2f} mm apart", f"{image.GetSpacing()[2]:.2f} mm"
+        notes += (f"The slices of {path} are {apart}, so some may be missing; {taken} was taken for all.",)
+    return image, notes
+
+
+def _slice_gaps(reader: SimpleITK.ImageSeriesReader, image: SimpleITK.Image) -> np.ndarray:
+    """Millimetres between neighbouring slices of a DICOM series; empty where its files do not tell."""
+    key = "0020|0032"
+    if not all(reader.HasMetaDataKey(k, key) for k in range(image.GetSize()[2])):
+        return np.empty(0)
+    places = [[float(c) for c in reader.GetMetaData(k, key).split("\\")] for k in range(image.GetSize()[2])]
+    return np.linalg.norm(np.diff(places, axis=0), axis=1)
 
 
 def _single_grey_volume(image: SimpleITK.Image, path: Path) -> SimpleITK.Image:
