@@ -61,6 +61,10 @@ class ConfidenceNodes:
         chart.SetYAxisRange(0, 1.02)
         return chart
 
+    def table(self, segment_id: str) -> slicer.vtkMRMLTableNode | None:
+        """The table of a segment, or None before it has a result."""
+        return self._find("vtkMRMLTableNode", segment_id)
+
     def remove(self, segment_ids: list[str]) -> None:
         """Remove the tables and series of these segments, and the chart with the last of them."""
         for segment_id in segment_ids:

@@ -169,8 +169,7 @@ class PropagationLogic:
         """Drop every reference to nodes, as when the scene closes; embeddings go too."""
         self._previews.clear()
         self.sessions.clear()
-        if isinstance(self.undo, LogicUndo):
-            self.undo.clear()
+        self.undo.clear()
 
     def _preview(self, target, volume, annotation: Annotation, rules: EditingRules) -> Preview:
         key = (target.segmentation.GetID(), target.segment_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import slicer
@@ -12,6 +13,9 @@ class UndoHistory(Protocol):
 
     def save(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Save the segmentation as it is; whether that worked."""
+
+    def clear(self) -> None:
+        """Forget all histories, as when the scene closes."""
 
 
 class LogicUndo:
@@ -69,16 +73,21 @@ class EditorUndo:
     """Undo in an open Segment Editor, so that its own Undo button takes the propagation back.
 
     Args:
-        editor: the module's qMRMLSegmentEditorWidget; used while it shows the segmentation.
+        find_editor: gives the module's qMRMLSegmentEditorWidget or None; used while it shows the segmentation.
         otherwise: used for other segmentations.
     """
 
-    def __init__(self, editor, otherwise: UndoHistory) -> None:
-        self._editor, self._otherwise = editor, otherwise
+    def __init__(self, find_editor: Callable[[], object | None], otherwise: LogicUndo) -> None:
+        self._find_editor, self.otherwise = find_editor, otherwise
 
     def save(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Save the segmentation as it is."""
-        if self._editor.segmentationNode() is not segmentation:
-            return self._otherwise.save(segmentation, volume)
-        self._editor.saveStateForUndo()
+        editor = self._find_editor()
+        if editor is None or editor.segmentationNode() is not segmentation:
+            return self.otherwise.save(segmentation, volume)
+        editor.saveStateForUndo()
         return True
+
+    def clear(self) -> None:
+        """Forget the histories that are ours; the editor looks after its own."""
+        self.otherwise.clear()

@@ -142,7 +142,7 @@ class Jobs:
                 return News(job, CANCELLED)
             except MedPerSAMError as error:
                 return News(job, FAILED, (str(error), traceback.format_exc()))
-            except Exception as error:  # the worker must outlive whatever its work does; the details go to the log
+            except Exception as error:  # noqa: BLE001 - the worker must outlive whatever its work does
                 if progress.cancelled():
                     return News(job, CANCELLED)
                 smaller = None if last_try or not is_out_of_memory(error) else self._make_smaller()

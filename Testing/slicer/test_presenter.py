@@ -13,7 +13,9 @@ from MedPerSAMLib.mrml.panel_state import CANCELLING, FAILED, FINISHED, IDLE, IN
 from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
-from MedPerSAMLib.services.jobs import CANCELLED, FAILED as JOB_FAILED, FINISHED as JOB_FINISHED, NOTE, SLICE, STEP
+from MedPerSAMLib.services.jobs import CANCELLED, NOTE, SLICE, STEP
+from MedPerSAMLib.services.jobs import FAILED as JOB_FAILED
+from MedPerSAMLib.services.jobs import FINISHED as JOB_FINISHED
 from MedPerSAMLib.services.models.store import ModelStore
 
 

@@ -1,0 +1,62 @@
+"""Our generated sample in the Sample Data module, ready to propagate; no download."""
+
+from __future__ import annotations
+
+import os
+
+import slicer
+
+from MedPerSAMLib.sample import sample_paths
+
+SAMPLE_NAME = "MedPerSAM: abdomen with one annotated slice"
+PUBLIC_SAMPLES = ("CTLiver", "MRHead")
+"""Volumes that Slicer's own Sample Data module downloads, to try a real case."""
+
+
+def load_sample(scene: slicer.vtkMRMLScene | None = None) -> tuple:
+    """The sample's volume node and segmentation node, in the scene.
+
+    Raises:
+        OSError: a file of the sample is missing or cannot be read.
+    """
+    scene = slicer.mrmlScene if scene is None else scene
+    paths = sample_paths()
+    volume = _read(scene, "vtkMRMLScalarVolumeNode", "vtkMRMLNRRDStorageNode", paths.volume, "MedPerSAM abdomen")
+    segmentation = _read(
+        scene, "vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode", paths.reference, "MedPerSAM organs"
+    )
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    return volume, segmentation
+
+
+def register_samples(icons: str) -> None:
+    """Register the sample with the Sample Data module.
+
+    Args:
+        icons: folder of the module's icons.
+    """
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="MedPerSAM",
+        sampleName=SAMPLE_NAME,
+        thumbnailFileName=os.path.join(icons, "MedPerSAM.png"),
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        customDownloader=lambda *_source: load_sample()[0],
+    )
+
+
+def _read(scene, node_class: str, storage_class: str, path, name: str):
+    node = scene.AddNewNodeByClass(node_class, name)
+    storage = scene.AddNewNodeByClass(storage_class)
+    storage.SetFileName(str(path))
+    if not storage.ReadData(node):
+        scene.RemoveNode(node)
+        scene.RemoveNode(storage)
+        raise OSError(f"The sample's file '{path}' cannot be read; install the extension again.")
+    # Not kept: saving the scene must not write into the installed package.
+    scene.RemoveNode(storage)
+    node.CreateDefaultDisplayNodes()
+    return node
