@@ -1,0 +1,154 @@
+"""The chain: from an annotated slice outward, each slice's mask carried to the next and corrected there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from MedPerSAMLib.core.appearance import Appearance, radius
+from MedPerSAMLib.core.features import Window, window_around
+from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
+from MedPerSAMLib.core.propagate.step import StepSettings, correct
+from MedPerSAMLib.core.warp.fields import NeighbourFields
+
+LEAST_PIXELS = 3
+"""A mask of fewer working pixels is gone."""
+
+
+@dataclass
+class Link:
+    """The chain's result on one slice, on the working grid.
+
+    Attributes:
+        index: the slice.
+        mask: (rows, columns) bool.
+        window: where ``log_odds`` lies.
+        log_odds: (window) float32, of belonging to the structure.
+        evidence: log-odds of presence.
+        signs: per-slice figures, such as the agreement of mask and carried mask.
+        present: whether it lies before the chain's end.
+    """
+
+    index: int
+    mask: np.ndarray
+    window: Window
+    log_odds: np.ndarray
+    evidence: float = 0.0
+    signs: dict[str, float] = field(default_factory=dict)
+    present: bool = True
+
+
+Refiner = Callable[[int, np.ndarray, Window], tuple[np.ndarray | None, dict[str, float]]]
+"""(slice index, carried mask, window) -> weighted log-odds in the window, or None, and figures about them."""
+
+
+@dataclass(frozen=True)
+class ChainParts:
+    """What a chain works with; what is None is left out.
+
+    Attributes:
+        planes: (slices, rows, columns) float32 in 0..1, the working slices.
+        fields: carry masks between neighbouring slices.
+        appearance: of the structure.
+        appearance_weight: of its log-odds in a step; its contrast serves the presence test at any weight.
+        refiner: gives further evidence from a carried mask.
+        step: how far carried masks are believed.
+        presence: when to stop; None follows the structure to the end of the range.
+        step_pixels: distance between slices in working pixels.
+        pixel: millimetres per working pixel.
+    """
+
+    planes: np.ndarray
+    fields: NeighbourFields
+    appearance: Appearance
+    appearance_weight: float
+    refiner: Refiner | None
+    step: StepSettings
+    presence: PresenceSettings | None
+    step_pixels: float
+    pixel: float
+
+
+class Chain:
+    """Follows the structure from one annotated slice in one direction.
+
+    Args:
+        parts: what it works with.
+        start: the annotated slice.
+        mask: (rows, columns) bool on the working grid.
+        targets: slices to visit, in order, each next to the one before.
+        appearance_reference: what is seen on the annotated slice.
+    """
+
+    def __init__(self, parts: ChainParts, start: int, mask: np.ndarray, targets: Sequence[int]) -> None:
+        self._parts, self._start, self._targets = parts, start, list(targets)
+        self._index, self._mask = start, mask
+        self.links: list[Link] = []
+        reference = sight(parts, start, mask)
+        settings = parts.presence or PresenceSettings(tolerance=float("inf"))
+        self._tracker = PresenceTracker(reference, radius(mask) * parts.pixel, settings)
+        self.ended = not self._targets
+
+    def advance(self) -> Link | None:
+        """Do the next slice; None once the structure, or the range, has ended."""
+        if self.ended:
+            return None
+        target = self._targets[len(self.links)]
+        link = self._follow(target)
+        if link is None:
+            self.ended = True
+            return None
+        self.links.append(link)
+        distance = abs(target - self._start) * self._parts.step_pixels * self._parts.pixel
+        link.evidence = self._tracker.log_odds(sight(self._parts, target, link.mask), distance)
+        goes_on = self._tracker.add(link.evidence)
+        self.ended = not goes_on or len(self.links) == len(self._targets)
+        self._index, self._mask = target, link.mask
+        return link
+
+    def finish(self) -> list[Link]:
+        """All links, with those beyond the structure's end marked absent."""
+        if self._parts.presence is not None:
+            for number, link in enumerate(self.links):
+                link.present = number < self._tracker.kept_steps
+        return self.links
+
+    def _follow(self, target: int) -> Link | None:
+        parts = self._parts
+        carried = parts.fields.carry(self._mask, self._index, target) > 0.5
+        if np.count_nonzero(carried) < LEAST_PIXELS:
+            return None
+        margin = int(np.ceil(min(parts.step.growth_share * radius(carried), parts.step.growth * parts.step_pixels))) + 4
+        window = window_around(carried, margin)
+        evidence, signs = [], {}
+        if parts.appearance_weight:
+            evidence.append(parts.appearance_weight * parts.appearance.log_odds(target, window))
+        if parts.refiner is not None:
+            refined, signs = parts.refiner(target, carried, window)
+            if refined is not None:
+                evidence.append(refined)
+        mask = np.zeros_like(carried)
+        if evidence:
+            mask[window], log_odds = correct(carried[window], evidence, parts.step_pixels, parts.step)
+        else:
+            mask, log_odds = carried, np.where(carried, 1.0, -1.0).astype(np.float32)[window]
+        if np.count_nonzero(mask) < LEAST_PIXELS:
+            return None
+        back = parts.fields.carry(mask, target, self._index) > 0.5
+        signs["cycle"] = dice(back, self._mask)
+        signs["kept"] = dice(mask, carried)
+        return Link(target, mask, window, log_odds, signs=signs)
+
+
+def sight(parts: ChainParts, index: int, mask: np.ndarray) -> Sight:
+    """What is seen of a non-empty mask on a slice."""
+    contrast = parts.appearance.contrast(index, mask)
+    return Sight(int(np.count_nonzero(mask)), float(np.median(parts.planes[index][mask])), contrast)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice of two bool masks; 1 where both are empty."""
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2 * np.count_nonzero(a & b) / total if total else 1.0

@@ -1,0 +1,59 @@
+"""Displacement fields between neighbouring slices of a volume, all computed as batches and kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from MedPerSAMLib.core.frame import Frame
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.warp.network import WarpNetwork, warp
+
+_BATCH = 8
+_LEAST_SIDE, _MOST_SIDE, _MULTIPLE = 96, 256, 16
+
+
+class NeighbourFields:
+    """Carries masks from a slice to the next or the previous one.
+
+    Args:
+        planes: (slices, rows, columns) float32 in 0..1, the working slices.
+        network: the warping network.
+        device: where fields are computed.
+    """
+
+    def __init__(self, planes: np.ndarray, network: WarpNetwork, device: torch.device) -> None:
+        self._planes, self._device = planes, device
+        self.network = network.to(device)
+        longest = max(planes.shape[1:])
+        side = int(np.clip(-(-longest // _MULTIPLE) * _MULTIPLE, _LEAST_SIDE, _MOST_SIDE))
+        self._frame = Frame.full(planes.shape[1:], (1.0, 1.0), side)
+        self._kept: dict[tuple[int, int], torch.Tensor] = {}
+
+    def prepare(self, pairs: list[tuple[int, int]], progress: Progress) -> None:
+        """Compute the fields of all (source, target) pairs that are not there yet."""
+        missing = [pair for pair in pairs if pair not in self._kept]
+        for start in range(0, len(missing), _BATCH):
+            progress.step("matching neighbouring slices", start, len(missing))
+            part = missing[start : start + _BATCH]
+            with torch.inference_mode():
+                moving, fixed = (self._frames([pair[side] for pair in part]) for side in (0, 1))
+                fields = self.network(moving, fixed).half().cpu()
+            self._kept.update(zip(part, fields))
+
+    def carry(self, soft: np.ndarray, source: int, target: int) -> np.ndarray:
+        """A (rows, columns) float image that lies on slice ``source``, warped onto the neighbouring slice ``target``."""
+        if (source, target) not in self._kept:
+            self.prepare([(source, target)], Progress())
+        field = self._kept[source, target].float()[None]
+        # Fields live in the square frame; the working slice is its top left part.
+        rows, columns = soft.shape
+        native = self._frame.restore(field, (rows, columns), 0.0)
+        side = self._frame.size * self._frame.step[0]
+        scale = torch.tensor([side / columns, side / rows]).view(1, 2, 1, 1)
+        image = torch.from_numpy(np.ascontiguousarray(soft, np.float32))[None, None]
+        return warp(image, native * scale)[0, 0].numpy()
+
+    def _frames(self, indices: list[int]) -> torch.Tensor:
+        stack = torch.from_numpy(np.ascontiguousarray(self._planes[indices]))[:, None]
+        return self._frame.sample(stack).to(self._device)
