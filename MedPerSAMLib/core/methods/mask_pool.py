@@ -32,7 +32,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class PoolScore:
-    """Weights of a mask's score alpha (1 - EMD) + beta purity coverage (Matcher, section 3.3).
+    """Weights of a mask's score alpha (1 - EMD) + beta purity coverage (Matcher, section 3.3); its FSS-1000 values.
 
     Attributes:
         alpha: of the likeness between the features in the mask and in the annotated structure.
