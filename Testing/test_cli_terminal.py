@@ -34,9 +34,10 @@ def test_one_rewritten_line_with_seconds_left():
 def test_quiet_lines_elsewhere():
     stream = io.StringIO()
     progress = TerminalProgress(stream)
-    for phase in ("encoding", "propagating"):
-        for done in range(50):
-            progress.step(phase, done, 50)
+    for start in range(0, 50, 10):
+        for phase in ("encoding", "propagating"):
+            for done in range(start, start + 10):
+                progress.step(phase, done, 50)
     assert stream.getvalue() == "encoding (50)\npropagating (50)\n"
 
 

@@ -34,22 +34,25 @@ class TerminalProgress(Progress):
         self._terminal = self._stream.isatty()
         self._is_cancelled, self._clock = is_cancelled, clock
         self.subject = ""
-        self._phase: tuple[str, str] | None = None
-        self._began, self._first, self._shown, self._width = 0.0, 0, float("-inf"), 0
+        # (subject, phase) -> when it began, at which step, the last step. Phases may take turns.
+        self._phases: dict[tuple[str, str], tuple[float, int, int]] = {}
+        self._shown, self._width = float("-inf"), 0
 
     def cancelled(self) -> bool:
         return self._is_cancelled is not None and self._is_cancelled()
 
     def on_step(self, phase: str, done: int, total: int) -> None:
-        now = self._clock()
-        if (self.subject, phase) != self._phase:
-            self._phase, self._began, self._first = (self.subject, phase), now, done
-            self._shown = float("-inf")
-            if not self._terminal:
-                print(self._headed(f"{phase} ({total})"), file=self._stream, flush=True)
+        now, key = self._clock(), (self.subject, phase)
+        if key not in self._phases and not self._terminal:
+            print(self._headed(f"{phase} ({total})"), file=self._stream, flush=True)
+        began, first, last = self._phases.get(key, (now, done, done))
+        if done < last:  # the phase starts anew
+            began, first = now, done
+        self._phases[key] = began, first, done
         if self._terminal and now - self._shown >= _SECONDS_BETWEEN_UPDATES:
             self._shown = now
-            self._rewrite(self._headed(f"{phase}, {done} of {total}{self._left(now, done, total)}"))
+            left = _seconds_left(now - began, done - first, total - done)
+            self._rewrite(self._headed(f"{phase}, {done} of {total}{left}"))
 
     def note(self, sentence: str) -> None:
         self.line(self._headed(sentence))
@@ -69,13 +72,11 @@ class TerminalProgress(Progress):
     def _headed(self, text: str) -> str:
         return f"{self.subject}: {text}" if self.subject else text
 
-    def _left(self, now: float, done: int, total: int) -> str:
-        if done <= self._first or done >= total:
-            return ""
-        seconds = (now - self._began) / (done - self._first) * (total - done)
-        return f", {seconds:.0f} s left"
-
     def _rewrite(self, text: str) -> None:
         self._stream.write("\r" + text.ljust(self._width))
         self._stream.flush()
         self._width = len(text)
+
+
+def _seconds_left(elapsed: float, done: int, open_steps: int) -> str:
+    return f", {elapsed / done * open_steps:.0f} s left" if done > 0 and open_steps > 0 else ""
