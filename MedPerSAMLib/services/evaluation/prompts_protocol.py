@@ -28,6 +28,7 @@ UNZOOMED = "-unzoomed"
 DRAWN = ("box", "point", "box+point")
 OF_NEIGHBOUR = ("neighbour", "carried", "carried-demons")
 NEEDING_WARP = ("neighbour", "carried")
+WITHOUT_MODEL = ("carried", "carried-demons")
 
 KINDS = tuple(kind + suffix for suffix in ("", UNZOOMED) for kind in (*DRAWN, *OF_NEIGHBOUR))
 
@@ -80,26 +81,10 @@ class PromptsProtocol(Protocol):
         for questions in ask(case, bench.wanted(case.labels)):
             for suffix in ("", UNZOOMED):
                 kinds = self._kinds_to_ask(labelled, suffix, bench)
-                if not questions or not kinds:
-                    continue
-                bench.announce(labelled.name, item, questions[0].label)
-                frames = PromptFrames(questions, bench.predictor, zoomed=not suffix, seed=bench.options.seed)
-                start = time.perf_counter()
-                if any(kind not in ("carried", "carried-demons") for kind in kinds):
-                    _ = frames.embeddings
-                encoding = (time.perf_counter() - start) / len(questions)
-                for done, kind in enumerate(kinds):
-                    bench.progress.step("prompting", done, len(kinds))
-                    start = time.perf_counter()
-                    answers = _answer(kind, frames, bench)
-                    seconds = (time.perf_counter() - start) / len(questions)
-                    for row, question in enumerate(questions):
-                        values = {"dice": metrics.dice(answers.masks[row], question.truth), "seconds_per_slice": seconds}
-                        details: dict[str, object] = {"slice": question.index, "encode_seconds": encoding}
-                        if answers.predicted_iou is not None:
-                            details["predicted_iou"] = answers.predicted_iou[row]
-                            details["true_iou"] = metrics.intersection_over_union(answers.masks[row], question.truth)
-                        yield Record(labelled.name, item, question.label, kind + suffix, values, details)
+                if questions and kinds:
+                    bench.announce(labelled.name, item, questions[0].label)
+                    frames = PromptFrames(questions, bench.predictor, zoomed=not suffix, seed=bench.options.seed)
+                    yield from _records(labelled.name, suffix, kinds, frames, bench)
 
     def extras(self, records: Sequence[Record]) -> dict[str, object]:
         judged = [record for record in records if "predicted_iou" in record.details]
@@ -119,6 +104,29 @@ class PromptsProtocol(Protocol):
         if bench.warp_network is None:
             possible = [kind for kind in possible if kind not in NEEDING_WARP]
         return [kind for kind in possible if kind + suffix in bench.options.kinds]
+
+
+def _records(
+    set_name: str, suffix: str, kinds: Sequence[str], frames: PromptFrames, bench: Workbench
+) -> Iterator[Record]:
+    """Ask all kinds of a batch of questions; a record for each kind and question."""
+    count = len(frames.questions)
+    start = time.perf_counter()
+    if any(kind not in WITHOUT_MODEL for kind in kinds):
+        _ = frames.embeddings  # computed here once, so that no kind is charged with it
+    encoding = (time.perf_counter() - start) / count
+    for done, kind in enumerate(kinds):
+        bench.progress.step("prompting", done, len(kinds))
+        start = time.perf_counter()
+        answers = _answer(kind, frames, bench)
+        seconds = (time.perf_counter() - start) / count
+        for row, question in enumerate(frames.questions):
+            values = {"dice": metrics.dice(answers.masks[row], question.truth), "seconds_per_slice": seconds}
+            details: dict[str, object] = {"slice": question.index, "encode_seconds": encoding}
+            if answers.predicted_iou is not None:
+                details["predicted_iou"] = answers.predicted_iou[row]
+                details["true_iou"] = metrics.intersection_over_union(answers.masks[row], question.truth)
+            yield Record(set_name, question.case, question.label, kind + suffix, values, details)
 
 
 def _answer(kind: str, frames: PromptFrames, bench: Workbench) -> Answers:

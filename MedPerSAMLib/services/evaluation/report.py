@@ -47,9 +47,10 @@ class Report:
             self._next_write = began + max(_SECONDS_BETWEEN_WRITES, seconds / _SHARE_OF_WRITING)
 
     def finish(self, partial: bool) -> None:
-        """Write the last state, and whether work is missing from it."""
+        """Write the last state, and whether work is missing from it; an older file stays where there is no record."""
         self._partial = partial
-        self.write()
+        if self.records:
+            self.write()
 
     def content(self) -> dict[str, object]:
         """Everything but the single cases, as JSON values."""
