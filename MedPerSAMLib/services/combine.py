@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.errors import InputError
+
+_ANNOTATED = 2.0
+"""Certainty of an annotation; a confidence is at most 1."""
 
 
 def combine(propagations: Mapping[int, Propagation], references: Mapping[int, Reference]) -> list[np.ndarray]:
@@ -34,15 +37,18 @@ def combine(propagations: Mapping[int, Propagation], references: Mapping[int, Re
     shape = next(iter(propagations.values())).mask.shape
     kind = np.min_scalar_type(max(propagations))
     maps = [np.zeros(shape, kind) for _ in range(max(layer_of.values()) + 1)]
-    # Certainty of what has been put into each voxel so far; annotations count 2, confidence at most 1.
-    certainty = [np.full(shape, -1, np.float32) for _ in maps]
-    for value, propagation in propagations.items():
-        sure = np.minimum(np.nan_to_num(propagation.confidence.astype(np.float32)), 1)
-        sure[list(references[value].masks)] = 2
-        layer = layer_of[value]
-        won = propagation.mask & (sure[:, None, None] > certainty[layer])
-        maps[layer][won] = value
-        certainty[layer] = np.where(won, sure[:, None, None], certainty[layer])
+    for k in range(shape[0]):
+        certainty = [np.full(shape[1:], -1, np.float32) for _ in maps]
+        for value, propagation in propagations.items():
+            annotated = references[value].masks.get(k)
+            if annotated is None:
+                mask, sure = propagation.mask[k], np.nan_to_num(propagation.confidence[k])
+            else:
+                mask, sure = annotated, _ANNOTATED
+            layer = layer_of[value]
+            won = mask & (sure > certainty[layer])
+            maps[layer][k][won] = value
+            certainty[layer][won] = sure
     return maps
 
 
@@ -66,11 +72,6 @@ def check_disjoint(references: Mapping[int, Reference]) -> None:
                     f"{references[other].name} and {references[value].name} overlap on the annotated slice {index}, which "
                     "a label map cannot hold; write to a .seg.nrrd or separate them."
                 )
-
-
-def present_values(maps: Sequence[np.ndarray]) -> list[int]:
-    """Label values that the maps hold."""
-    return sorted({int(v) for layer in maps for v in np.unique(layer) if v})
 
 
 def _overlap(first: Reference, second: Reference) -> int | None:
