@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import re
 import sys
@@ -16,11 +18,13 @@ from MedPerSAMLib.core import methods
 from MedPerSAMLib.core.task import Propagation, Transfer
 from MedPerSAMLib.errors import DependencyError, InputError
 from MedPerSAMLib.services.cli import main
+from MedPerSAMLib.services.evaluation.ablation import ablation_variants
 from MedPerSAMLib.services.evaluation.correction_protocol import worst_slice
 from MedPerSAMLib.services.evaluation.dataset import Dataset
 from MedPerSAMLib.services.evaluation.image_protocol import ImageProtocol
 from MedPerSAMLib.services.evaluation.protocol import PROTOCOLS, protocol_class
 from MedPerSAMLib.services.evaluation.records import Record, mean_over_sets, mean_per_set
+from MedPerSAMLib.services.evaluation.settings_change import changed
 from MedPerSAMLib.services.evaluation.structures import Structure, structures
 from MedPerSAMLib.services.evaluation.variants import choose_variants
 
@@ -253,6 +257,25 @@ def test_settings_of_a_method_can_be_changed_by_name(evaluate):
     assert figures["settings"]["methods"]["copy"]["reach"] != 3.0
 
 
+def test_settings_of_a_part_are_changed_by_their_path():
+    inner = dataclasses.make_dataclass("Inner", [("width", float, 1.0)], frozen=True)
+    outer = dataclasses.make_dataclass("Outer", [("part", inner, inner()), ("on", bool, True)], frozen=True)
+    assert changed(outer(), {"part.width": 2.0, "on": False}) == outer(inner(2.0), False)
+    with pytest.raises(InputError, match="no setting 'part.with'; use width"):
+        changed(outer(), {"part.with": 2.0})
+
+
+def test_ablation_switches_one_step_on_in_each_row_and_ends_with_the_method_as_it_ships():
+    rows = ablation_variants()
+    shipped = methods.method_class("med-persam")().settings
+    assert [row.name for row in rows][:2] == ["warp only", "+ SAM box"]
+    assert rows[-1].settings == shipped
+    assert not rows[0].needs_model
+    assert all(row.needs_model for row in rows[1:])
+    for before, after in itertools.pairwise(rows):
+        assert before.settings != after.settings, f"{after.name} changes nothing"
+
+
 # Correction
 
 
@@ -402,7 +425,7 @@ def test_boxes_move_by_at_most_three_frame_pixels(data):
     [
         (("--sets", "ball"), "no set 'ball' in .* did you mean balls"),
         (("--methods", "copi"), "no method 'copi'; did you mean copy"),
-        (("--methods", "copy:reech=1"), "copy has no setting 'reech'; use reach"),
+        (("--methods", "copy:reech=1"), "no setting 'reech'; use reach"),
         (("--methods", "copy:reach=far"), "'far' is no value for copy's reach"),
         (("--sets", "discs"), "discs holds 2D images"),
         (("--labels", "liver"), "label 'liver'; use ball, pillar"),

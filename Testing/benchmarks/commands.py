@@ -85,7 +85,7 @@ equipment = prepare(asked["method"], "propagate", asked["model"], asked["device"
 file = read_volume(path)
 reference = read_reference(labels, file.grid)
 volume, geometry = file.along(reference.axis)
-session = VolumeSession(volume, equipment.predictor, equipment.warp_weights)
+session = VolumeSession(volume, equipment.predictor, equipment.warp_network)
 seconds = []
 for structure in list(reference.references(geometry).values())[:2]:
     began = time.perf_counter()

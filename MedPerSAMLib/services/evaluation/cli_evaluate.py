@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--methods",
         type=_names,
         metavar="A,B",
-        help="methods to compare (default: all); with other settings: 'method:field=value;field=value'",
+        help="methods to compare (default: all); with other settings: 'method:field=value;part.field=value'",
     )
     parser.add_argument("--ablation", action="store_true", help="add med-persam's steps, one more in each row")
     parser.add_argument("--labels", type=_names, default=[], metavar="A,B", help="structures to measure (default: all)")

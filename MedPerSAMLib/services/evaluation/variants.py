@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from MedPerSAMLib.errors import DependencyError, InputError, MedPerSAMError
+from MedPerSAMLib.services.evaluation.settings_change import changed
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Variant:
         """Whether it works on embeddings."""
         from MedPerSAMLib.core.methods import method_class
 
-        return bool(method_class(self.method).needs_model)
+        # A method that can do without its SAM has a setting for that, and needs no model then.
+        return bool(method_class(self.method).needs_model) and getattr(self.settings, "sam", True)
 
     def describe_settings(self) -> dict[str, object]:
         """The settings in use, as JSON values; empty for a method without any."""
@@ -89,7 +90,7 @@ def named_variants(names: Sequence[str], capability: str) -> list[Variant]:
     """The methods called ``names``.
 
     Args:
-        names: of ``core.methods.METHODS``; ``method:field=value;field=value`` is the method with other settings.
+        names: of ``core.methods.METHODS``; ``method:field=value;part.field=value`` is the method with other settings.
         capability: what they must be able to do: "propagate" or "transfer".
 
     Raises:
@@ -108,19 +109,14 @@ def named_variants(names: Sequence[str], capability: str) -> list[Variant]:
 
 
 def _changed_settings(method: str, changes: str) -> object:
-    settings = getattr(Variant(method, method).create(), "settings", None)
-    known = [field.name for field in dataclasses.fields(settings)] if dataclasses.is_dataclass(settings) else []
     values = {}
     for change in changes.split(";"):
         key, _, value = change.partition("=")
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=3) or known or ["none: it has no settings"]
-            raise InputError(f"{method} has no setting {key!r}; use {', '.join(near)}.")
         try:
             values[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError) as error:
             raise InputError(f"{value!r} is no value for {method}'s {key}; write a number, True, False or None.") from error
-    return dataclasses.replace(settings, **values)
+    return changed(getattr(Variant(method, method).create(), "settings", None), values)
 
 
 def available_variants(capability: str) -> tuple[list[Variant], dict[str, str]]:

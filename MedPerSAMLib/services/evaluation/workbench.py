@@ -14,8 +14,6 @@ from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.services.evaluation.variants import Variant
 
 if TYPE_CHECKING:
-    import torch
-
     from MedPerSAMLib.core.session import ImageSession, VolumeSession
     from MedPerSAMLib.core.task import Volume
     from MedPerSAMLib.core.warp.network import WarpNetwork
@@ -87,13 +85,6 @@ class Workbench:
         return bench
 
     @functools.cached_property
-    def warp_weights(self) -> Mapping[str, torch.Tensor] | None:
-        """Starting weights of the warping network; None where none are shipped."""
-        from safetensors.torch import load_file
-
-        return None if self.warp_path is None else load_file(self.warp_path)
-
-    @functools.cached_property
     def warp_network(self) -> WarpNetwork | None:
         """The warping network itself; None where no weights are shipped."""
         from MedPerSAMLib.core.warp.network import load_warp
@@ -116,14 +107,14 @@ class Workbench:
         shared = None
         for variant in self.options.variants:
             if shared is None or not self.options.share_sessions:
-                shared = VolumeSession(volume, self.predictor, self.warp_weights, self.options.seed, self.model or "")
+                shared = VolumeSession(volume, self.predictor, self.warp_network, self.options.seed, self.model or "")
             yield variant, shared
 
     def image_session(self, image: np.ndarray, mask: np.ndarray, targets: Sequence[np.ndarray]) -> ImageSession:
         """A session that carries the (rows, columns) bool mask of an image to the target images."""
         from MedPerSAMLib.core.session import ImageSession
 
-        return ImageSession(image, mask, targets, self.predictor, self.warp_weights, self.options.seed)
+        return ImageSession(image, mask, targets, self.predictor, self.warp_network, self.options.seed)
 
     def announce(self, *subject: str) -> None:
         """Say what is worked on, to a listener that shows it."""

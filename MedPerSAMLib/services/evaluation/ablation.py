@@ -1,0 +1,59 @@
+"""What each step of med-persam is worth: its steps switched on one after the other."""
+
+from __future__ import annotations
+
+from MedPerSAMLib.services.evaluation.settings_change import changed
+from MedPerSAMLib.services.evaluation.variants import Variant
+
+METHOD = "med-persam"
+
+OFF = {
+    "sam": False,
+    "appearance": False,
+    "presence": False,
+    "refine.box": True,
+    "refine.mask": False,
+    "refine.points": False,
+    "refine.rounds": 0,
+    # Without fusion SAM has the last word: it may claim any log-odds, and no answer of its is dropped as a leak.
+    "refine.limit": 20.0,
+    "refine.least_agreement": 0.0,
+    "refine.area_range": (0.0, float("inf")),
+}
+"""Settings with every step off, and how SAM is first asked once it is on."""
+
+STEPS = {
+    "warp only": (),
+    "+ SAM box": ("sam",),
+    "+ mask": ("refine.mask",),
+    "+ points": ("refine.points",),
+    "+ refinement": ("refine.rounds",),
+    "+ fusion": ("refine.limit", "refine.least_agreement", "refine.area_range"),
+    "+ appearance": ("appearance",),
+    "+ presence": ("presence",),
+}
+"""Row -> the settings that get the value of the switched-on method in it and in all later rows."""
+
+ON = {"sam": True, "refine.mask": True, "refine.points": True, "appearance": True, "presence": True}
+"""Switched on for the ablation even where the method ships with it off, because its row must show why."""
+
+
+def ablation_variants() -> list[Variant]:
+    """One row for each step, and the method as it ships where that differs from the last row."""
+    from MedPerSAMLib.core.methods import method_class
+
+    shipped = method_class(METHOD)().settings
+    settings = changed(shipped, OFF)
+    rows = []
+    for name, fields in STEPS.items():
+        settings = changed(settings, {field: ON.get(field, _value(shipped, field)) for field in fields})
+        rows.append(Variant(name, METHOD, settings))
+    if settings != shipped:
+        rows.append(Variant(f"{METHOD} as shipped", METHOD, shipped))
+    return rows
+
+
+def _value(settings: object, path: str) -> object:
+    for key in path.split("."):
+        settings = getattr(settings, key)
+    return settings
