@@ -106,7 +106,10 @@ def _fill(
     table: slicer.vtkMRMLTableNode, rows: np.ndarray, propagation: Propagation, annotated: frozenset[int]
 ) -> None:
     content = vtk.vtkTable()
-    for name, values in ((SLICE, rows.astype(np.int32)), (CONFIDENCE, propagation.confidence[rows].astype(np.float32))):
+    for name, values in (
+        (SLICE, rows.astype(np.int32)),
+        (CONFIDENCE, np.round(propagation.confidence[rows], 3).astype(np.float64)),
+    ):
         column = numpy_support.numpy_to_vtk(values, deep=True)
         column.SetName(name)
         content.AddColumn(column)

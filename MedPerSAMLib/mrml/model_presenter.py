@@ -67,6 +67,10 @@ class ModelPresenter:
 
     def import_file(self, path: str) -> None:
         """Copy a checkpoint file into the folder, after reading it as strictly as any other."""
+        if not path.strip():
+            self.status = "Choose a checkpoint file first."
+            self.changed.emit()
+            return
         self._run(lambda progress: self._store.import_model(path, progress=progress).entry.name, f"Importing {path}")
 
     def clear(self) -> None:

@@ -218,7 +218,7 @@ def test_confidence_is_a_table_and_a_plot(case, scene):
     volume, segmentation, _ = case
     result = PropagationLogic().process(volume, segmentation, ["Liver"], **COPY)["Liver"]
     table = scene.GetFirstNodeByClass("vtkMRMLTableNode")
-    assert np.allclose(slicer.util.arrayFromTableColumn(table, "Confidence"), result.confidence)
+    assert np.allclose(slicer.util.arrayFromTableColumn(table, "Confidence"), result.confidence, atol=1e-3)
     assert table.GetCellText(9, 2) == "annotated" and table.GetCellText(3, 2) == "propagated"
     chart = scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
     assert chart.GetNumberOfPlotSeriesNodes() == 1

@@ -1,0 +1,112 @@
+"""The .ui as a contract: Slicer will only complain at run time, so every name, class, property and parameter is checked here."""
+
+from __future__ import annotations
+
+import ast
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+MODULE = Path(__file__).resolve().parents[2] / "MedPerSAM"
+ROOT = ET.parse(MODULE / "Resources" / "UI" / "MedPerSAM.ui").getroot()
+WIDGETS = {w.get("name"): w for w in ROOT.iter("widget")}
+CODE = "\n".join(path.read_text(encoding="utf-8") for path in MODULE.rglob("*.py"))
+
+QT_CLASSES = {"QWidget", "QLabel", "QPushButton", "QCheckBox", "QComboBox", "QSpinBox", "QProgressBar", "QListWidget", "QPlainTextEdit"}  # fmt: skip
+CUSTOM_PROPERTIES = {
+    "qMRMLWidget": set(),
+    "qMRMLNodeComboBox": {"nodeTypes", "noneEnabled", "addEnabled", "removeEnabled"},
+    "qMRMLTableView": set(),
+    "ctkCollapsibleButton": {"text", "collapsed"},
+    "ctkPathLineEdit": set(),
+}
+QT_PROPERTIES = {"text", "toolTip", "wordWrap", "textInteractionFlags", "maximum", "value", "readOnly", "minimumSize",
+                 "maximumSize", "sizePolicy"}  # fmt: skip
+CONNECTED = {"qMRMLNodeComboBox", "QSpinBox", "QCheckBox"}
+"""Classes that the parameter node wrapper has a connector for."""
+
+
+def _fields() -> dict[str, str]:
+    tree = ast.parse((MODULE / "MedPerSAM.py").read_text(encoding="utf-8"))
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "MedPerSAMParameterNode")
+    return {n.target.id: ast.unparse(n.annotation) for n in node.body if isinstance(n, ast.AnnAssign)}
+
+
+def test_names_in_code_exist():
+    used = set(re.findall(r"\bui\.(\w+)", CODE))
+    assert used and used <= set(WIDGETS)
+
+
+def test_names_are_unique():
+    names = [w.get("name") for w in ROOT.iter("widget")]
+    assert len(names) == len(set(names))
+
+
+def test_every_parameter_widget_is_a_field_with_a_connector():
+    bound = {}
+    for name, widget in WIDGETS.items():
+        for prop in widget.findall("property"):
+            if prop.get("name") == "SlicerParameterName":
+                assert prop.get("stdset") == "0", f"{name}: must be a dynamic property"
+                assert widget.get("class") in CONNECTED, (
+                    f"{name}: the wrapper has no connector for {widget.get('class')}"
+                )
+                bound[prop.findtext("string")] = name
+    assert bound and set(bound) <= set(_fields())
+
+
+def test_parameter_node_has_the_fields_of_the_presenter():
+    pytest.importorskip("slicer")
+    from MedPerSAMLib.mrml.presenter import Parameters
+
+    assert set(_fields()) == set(Parameters.__annotations__)
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_class_and_properties_are_known(name):
+    widget = WIDGETS[name]
+    kind = widget.get("class")
+    assert kind in QT_CLASSES | set(CUSTOM_PROPERTIES)
+    allowed = QT_PROPERTIES | CUSTOM_PROPERTIES.get(kind, set()) | {"SlicerParameterName"}
+    assert {p.get("name") for p in widget.findall("property")} <= allowed
+
+
+@pytest.mark.parametrize("name", [n for n, w in WIDGETS.items() if w.get("class") not in ("QWidget", "qMRMLWidget")])
+def test_every_widget_has_a_tool_tip(name):
+    tips = [p.findtext("string") for p in WIDGETS[name].findall("property") if p.get("name") == "toolTip"]
+    assert tips and tips[0].strip()
+
+
+def test_custom_widgets_are_declared_and_get_the_scene():
+    declared = {c.findtext("class"): (c.findtext("extends"), c.findtext("header")) for c in ROOT.iter("customwidget")}
+    used = {w.get("class") for w in ROOT.iter("widget")} - QT_CLASSES
+    assert used == set(declared) and all(all(values) for values in declared.values())
+    receivers = {
+        c.findtext("receiver"): (c.findtext("sender"), c.findtext("signal"), c.findtext("slot"))
+        for c in ROOT.findall("connections/connection")
+    }
+    needing = {n for n, w in WIDGETS.items() if w.get("class") in ("qMRMLNodeComboBox", "qMRMLTableView")}
+    assert set(receivers) == needing
+    expected = ("MedPerSAM", "mrmlSceneChanged(vtkMRMLScene*)", "setMRMLScene(vtkMRMLScene*)")
+    assert set(receivers.values()) == {expected}
+
+
+def test_third_party_imports_at_file_scope_are_those_allowed():
+    """The Extensions Index allows the standard library, Slicer, vtk, SimpleITK, numpy and scipy; torch and the like never."""
+    import sys
+
+    allowed = {"qt", "ctk", "slicer", "vtk", "numpy", "scipy", "SimpleITK", "MedPerSAMLib", "MedPerSAMPanel", "SegmentEditorEffects"}  # fmt: skip
+    for path in [*MODULE.rglob("*.py"), *(MODULE.parent / "MedPerSAMLib" / "mrml").glob("*.py")]:
+        if path.name == "grow_from_seeds.py":
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            for name in names:
+                top = name.partition(".")[0]
+                assert top in allowed or top in sys.stdlib_module_names, f"{path.name} imports {name} at file scope"

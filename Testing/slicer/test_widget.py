@@ -1,0 +1,199 @@
+"""The real widget class on PySide6 with stand-ins: every button pressed, every phase pictured."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import numpy as np
+import pytest
+import scene as build
+import slicer
+
+pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+
+import qt_stand_ins
+from fakes import FakeJobs
+
+from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.services.jobs import FAILED, SLICE, STEP
+
+
+@pytest.fixture
+def widget(scene, tmp_path, monkeypatch):
+    """The module's widget, set up and entered, with jobs whose news the test puts in."""
+    monkeypatch.setenv("MEDPERSAM_HOME", str(tmp_path))
+    module = qt_stand_ins.module()
+    kept = scene.GetSingletonNode("MedPerSAM", "vtkMRMLScriptedModuleNode")
+    if kept is not None:
+        scene.RemoveNode(kept)
+    monkeypatch.setattr(module, "Jobs", lambda *_: FakeJobs())
+    widget = module.MedPerSAMWidget()
+    widget.setup()
+    widget.enter()
+    widget.jobs = widget.presenter._work._jobs
+    yield widget
+    widget.cleanup()
+
+
+@pytest.fixture
+def case(widget, scene, grey, ball):
+    """The same with a volume and a segmentation chosen."""
+    volume = build.volume_node(grey, (0.8, 0.8, 2.5))
+    segmentation = build.segmentation_node(volume, "Liver", "Kidney")
+    write_slice(segmentation, "Liver", volume, 0, 9, ball[9])
+    parameters = widget._parameters
+    parameters.volume, parameters.segmentation, parameters.segmentIDs = volume, segmentation, ["Liver"]
+    parameters.method = "copy"
+    return widget, volume, segmentation, ball
+
+
+def finish(widget, ball) -> None:
+    widget.ui.mainButton.click()
+    widget.jobs.put_result("Liver", ball)
+    for _ in range(4):
+        widget._tick()
+
+
+def test_entering_installs_and_downloads_nothing(widget):
+    assert not widget.jobs.submitted
+    assert widget.ui.foundLabel.text() == "Choose the volume." and not widget.ui.mainButton.isEnabled()
+
+
+def test_choices_reach_the_parameter_node(case):
+    widget, volume, _, _ = case
+    assert widget.ui.volumeSelector.currentNode() is volume
+    for combo, name in (
+        (widget.ui.methodCombo, "method"),
+        (widget.ui.deviceCombo, "device"),
+        (widget.ui.modelCombo, "model"),
+    ):
+        combo.setCurrentIndex(1)
+        assert getattr(widget._parameters, name) == combo.currentData()
+    widget.ui.targetCombo.setCurrentIndex(2)
+    assert widget._parameters.target == "new segmentation"
+    widget.ui.limitRangeCheck.setChecked(True)
+    widget.ui.lastSliceSpin.setValue(12)
+    assert (widget._parameters.limitRange, widget._parameters.lastSlice) == (True, 12)
+    item = widget.ui.segmentsList.item(1)
+    item.setCheckState(qt_stand_ins.QtCore.Qt.Checked)
+    assert widget._parameters.segmentIDs == ["Liver", "Kidney"]
+
+
+def test_run_accept_discard_by_buttons(case):
+    widget, volume, segmentation, ball = case
+    before = read_mask(segmentation, "Liver", volume)
+    finish(widget, ball)
+    assert widget.ui.acceptButton.isEnabled() and widget.ui.progressBar.value() == 100
+    assert widget.ui.confidenceTable.model().rowCount() == len(ball)
+    widget.ui.worstButton.click()
+    assert "slice 14" in widget.ui.positionLabel.text()
+    widget.ui.nextButton.click()
+    widget.ui.previousButton.click()
+    widget.ui.discardButton.click()
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), before) and not widget.ui.discardButton.isEnabled()
+    finish(widget, ball)
+    widget.ui.acceptButton.click()
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), ball)
+
+
+def test_every_button_can_be_pressed(case, monkeypatch):
+    """All buttons, enabled or not, in the rest state after a result: none raises, none starts what it must not."""
+    widget, _, _, ball = case
+    finish(widget, ball)
+    opened = []
+    monkeypatch.setattr(qt_stand_ins.QtGui.QDesktopServices, "openUrl", lambda url: opened.append(url) or True)
+    buttons = [w for w in vars(widget.ui).values() if isinstance(w, qt_stand_ins.QtWidgets.QPushButton)]
+    assert len(buttons) == 15
+    for button in buttons:
+        if button is not widget.ui.mainButton:
+            button.click()
+            widget._tick()
+    assert opened, "Open folder"
+    assert qt_stand_ins.QtWidgets.QApplication.clipboard().text() in widget.ui.logText.toPlainText()
+
+
+def test_show_3d_makes_the_surface(case):
+    widget, _, segmentation, ball = case
+    finish(widget, ball)
+    widget.ui.show3DButton.click()
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    assert segmentation.GetSegmentation().ContainsRepresentation(name)
+
+
+def test_edit_is_seen_once_the_brush_rests(case):
+    widget, volume, segmentation, ball = case
+    finish(widget, ball)
+    write_slice(segmentation, "Liver", volume, 0, 12, np.roll(ball[12], 1, 0))
+    for _ in range(12):
+        widget._tick()
+    assert "annotated on axial slices 9 and 12" in widget.ui.foundLabel.text()
+
+
+def test_scene_close_and_reuse(case, scene):
+    widget, _, _, ball = case
+    widget.ui.mainButton.click()
+    widget.jobs.put(SLICE, ("Liver", 12, ball[12], 0.5))
+    scene.Clear(0)
+    widget._tick()
+    assert widget.ui.foundLabel.text() == "Choose the volume." and widget._parameters is not None
+
+
+def test_reload_ends_the_work_and_drops_the_library(case, monkeypatch):
+    import sys
+
+    widget, volume, segmentation, ball = case
+    before = read_mask(segmentation, "Liver", volume)
+    widget.ui.mainButton.click()
+    widget.jobs.put(SLICE, ("Liver", 12, ball[12], 0.5))
+    widget._tick()
+    kept = dict(sys.modules)
+    widget.onReload()
+    assert widget.reloads == 1 and widget.jobs.closed and "MedPerSAMLib" not in sys.modules
+    sys.modules.update(kept)
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), before)
+
+
+def test_setup_twice_leaves_one_worker(case):
+    widget, *_ = case
+    widget.cleanup()
+    widget.cleanup()
+
+
+def test_panel_is_pictured_in_each_phase(case, tmp_path):
+    """Into MEDPERSAM_PICTURES if that is set, to be looked at; here only that something was drawn."""
+    widget, _, _, ball = case
+    folder = os.environ.get("MEDPERSAM_PICTURES", str(tmp_path))
+    widget._parameters.method = "med-persam"
+
+    def picture(name: str) -> None:
+        path = os.path.join(folder, f"panel-{name}.png")
+        qt_stand_ins.picture(widget.parent, path)
+        image = qt_stand_ins.QtGui.QImage(path)
+        colours = {image.pixel(x, y) for x in range(0, image.width(), 7) for y in range(0, image.height(), 7)}
+        assert image.height() > 500 and len(colours) > 10
+
+    picture("idle")
+    widget._parameters.method = "copy"  # needs no model, so that it runs here whichever weights there are
+    widget.ui.mainButton.click()
+    widget.jobs.put(STEP, ("propagating", 6, 20))
+    widget._tick()
+    picture("running")
+    widget.jobs.put_result("Liver", ball)
+    for _ in range(4):
+        widget._tick()
+    widget.ui.worstButton.click()
+    picture("finished")
+    widget.ui.discardButton.click()
+    widget.ui.mainButton.click()
+    sentence = (
+        "Memory ran out even in smaller steps; close other volumes or programs, choose a smaller model, or use the CPU."
+    )
+    widget.jobs.put(FAILED, (sentence, "Traceback"))
+    widget._tick()
+    picture("failed")
+
+
+def test_stand_ins_are_not_what_slicer_has():
+    assert importlib.util.find_spec("PythonQt") is None
