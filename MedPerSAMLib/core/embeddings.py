@@ -81,6 +81,7 @@ class Embedder:
             if progress is not None:
                 progress.step("encoding slices", start, len(missing))
             for key, embedding in zip(part, self._predictor.encode(self.frames([k[1] for k in part], frame))):
-                self._store.put(key, embedding)
-                found[key] = embedding
+                # Half precision, as stores keep it, so that a first and a second run see the same numbers.
+                found[key] = embedding.half().float()
+                self._store.put(key, found[key])
         return torch.stack([found[key].to(self._predictor.device) for key in keys])

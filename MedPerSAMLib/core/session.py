@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from MedPerSAMLib.core.embeddings import Embedder, EmbeddingStore
+from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.intensity import normalise_image, normalise_volume
 from MedPerSAMLib.core.sam.predictor import Predictor
 from MedPerSAMLib.core.task import Volume
+from MedPerSAMLib.core.warp.fields import NeighbourFields
+from MedPerSAMLib.core.warp.network import WarpNetwork
 
 
 class VolumeSession:
@@ -24,7 +27,7 @@ class VolumeSession:
     Args:
         volume: the grey volume, slices along the first axis.
         predictor: the frozen SAM; None for methods that need none.
-        warp_weights: starting weights of the warping network; None lets the warp start from the identity.
+        warp_network: the warping network with its starting weights; None for methods that need none.
         seed: the one seed of everything random.
         model_name: names the model in the keys of a store that outlives the session.
         store: where embeddings are kept; in memory unless given.
@@ -34,18 +37,33 @@ class VolumeSession:
         self,
         volume: Volume,
         predictor: Predictor | None = None,
-        warp_weights: Mapping[str, torch.Tensor] | None = None,
+        warp_network: WarpNetwork | None = None,
         seed: int = 0,
         model_name: str = "",
         store: EmbeddingStore | None = None,
     ) -> None:
-        self.volume, self.predictor, self.warp_weights, self.seed = volume, predictor, warp_weights, seed
+        self.volume, self.predictor, self.warp_network, self.seed = volume, predictor, warp_network, seed
         self._model_name, self._store = model_name, store
 
     @functools.cached_property
     def slices(self) -> np.ndarray:
         """(slices, rows, columns) float32 in 0..1."""
         return normalise_volume(self.volume.array)
+
+    @functools.cached_property
+    def grid(self) -> WorkingGrid:
+        """The working grid of this volume's slices."""
+        return WorkingGrid.of(self.volume.slice_shape, self.in_plane_spacing)
+
+    @functools.cached_property
+    def planes(self) -> np.ndarray:
+        """(slices, working rows, working columns) float32 in 0..1."""
+        return self.grid.from_native(self.slices)
+
+    @functools.cached_property
+    def fields(self) -> NeighbourFields:
+        """Displacement fields between neighbouring working slices; needs a warping network."""
+        return NeighbourFields(self.planes, self.warp_network, self.device)
 
     @functools.cached_property
     def embedder(self) -> Embedder:
@@ -72,7 +90,7 @@ class ImageSession:
         mask: (rows, columns) bool of the annotated image.
         targets: images of any size, grey or colour.
         predictor: the frozen SAM; None for methods that need none.
-        warp_weights: as for VolumeSession.
+        warp_network: as for VolumeSession.
         seed: the one seed of everything random.
     """
 
@@ -82,12 +100,12 @@ class ImageSession:
         mask: np.ndarray,
         targets: Sequence[np.ndarray],
         predictor: Predictor | None = None,
-        warp_weights: Mapping[str, torch.Tensor] | None = None,
+        warp_network: WarpNetwork | None = None,
         seed: int = 0,
     ) -> None:
         self.image, self.mask = normalise_image(image), mask
         self.targets = [normalise_image(target) for target in targets]
-        self.predictor, self.warp_weights, self.seed = predictor, warp_weights, seed
+        self.predictor, self.warp_network, self.seed = predictor, warp_network, seed
 
     def embedder(self, target: int | None) -> Embedder:
         """Embeddings of target number ``target``, or of the annotated image for None; the slice index is 0."""

@@ -124,7 +124,7 @@ def _transfer(
         for number, structure in enumerate(structures, start=1):
             progress.subject = f"{structure.name} ({number} of {len(structures)})"
             session = ImageSession(
-                image, labels == structure.value, targets, equipment.predictor, equipment.warp_weights, seed
+                image, labels == structure.value, targets, equipment.predictor, equipment.warp_network, seed
             )
             transfers[structure.value] = equipment.method.transfer(session, progress)
     except (Cancelled, KeyboardInterrupt):

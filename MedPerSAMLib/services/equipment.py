@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from MedPerSAMLib.core.methods import method_class
-from MedPerSAMLib.errors import InputError, ModelError
+from MedPerSAMLib.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
     from MedPerSAMLib.core.sam.predictor import Predictor
+    from MedPerSAMLib.core.warp.network import WarpNetwork
 
 DEFAULT_METHOD = "med-persam"
 
@@ -26,7 +24,7 @@ class Equipment:
         method_name: name in the registry.
         method: an instance with its default settings.
         predictor: the frozen SAM; None where the method needs none.
-        warp_weights: starting weights of the warp; None where none are there or the method needs no model.
+        warp_network: the warp with its starting weights; None where they are missing.
         model: the model's name, None without one.
         model_key: names the model's very weights, for stores of embeddings.
         checksum: SHA-256 of the model's file, None without one.
@@ -37,7 +35,7 @@ class Equipment:
     method_name: str
     method: Any
     predictor: Predictor | None = None
-    warp_weights: Mapping[str, torch.Tensor] | None = None
+    warp_network: WarpNetwork | None = None
     model: str | None = None
     model_key: str = ""
     checksum: str | None = None
@@ -67,9 +65,9 @@ def prepare(method_name: str, task: str, model: str | None = None, device: str =
     if not hasattr(method, task):
         work = {"propagate": "volumes", "transfer": "2D images"}[task]
         raise InputError(f"The method {method_name!r} does not work on {work}; see 'medpersam methods'.")
-    weights, notes = _warp_weights()
+    weights, notes = _warp_network()
     if not method.needs_model:
-        return Equipment(method_name, method, warp_weights=weights, notes=notes)
+        return Equipment(method_name, method, warp_network=weights, notes=notes)
     from MedPerSAMLib.services.models.load import choose_device, load_predictor
     from MedPerSAMLib.services.models.registry import DEFAULT
 
@@ -88,13 +86,11 @@ def prepare(method_name: str, task: str, model: str | None = None, device: str =
     )
 
 
-def _warp_weights() -> tuple[Mapping[str, torch.Tensor] | None, tuple[str, ...]]:
+def _warp_network() -> tuple[WarpNetwork | None, tuple[str, ...]]:
+    from MedPerSAMLib.core.warp.network import load_warp
+    from MedPerSAMLib.weights import weights_path
+
     try:
-        from MedPerSAMLib.weights import weights_path
-
-        path = weights_path("warp.safetensors")
-    except (ModelError, FileNotFoundError) as error:
-        return None, (f"The warp starts from the identity: {error}",)
-    from safetensors.torch import load_file
-
-    return load_file(path), ()
+        return load_warp(weights_path("warp")), ()
+    except FileNotFoundError as error:
+        return None, (f"The warp's weights are missing: {error}",)

@@ -79,7 +79,7 @@ class SessionCache:
             self._sessions[key] = VolumeSession(
                 Volume(array.astype(np.float32), order.spacing),
                 equipment.predictor,
-                equipment.warp_weights,
+                equipment.warp_network,
                 order.seed,
                 equipment.model_key,
             )

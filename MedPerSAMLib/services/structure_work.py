@@ -52,7 +52,7 @@ class StructureWork:
 
             store = DiskEmbeddingStore()
         self._session = VolumeSession(
-            volume, equipment.predictor, equipment.warp_weights, seed, equipment.model_key, store
+            volume, equipment.predictor, equipment.warp_network, seed, equipment.model_key, store
         )
         self.propagations: dict[int, Propagation] = {}
         self.seconds: dict[int, float] = {}
