@@ -1,0 +1,120 @@
+"""The Segment Editor effect "Propagate slice": the module's presenter with four buttons, for those who live in Segment Editor."""
+
+import os
+
+import qt
+import slicer
+from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
+from slicer.i18n import tr as _
+
+TICK_MS = 30
+
+
+class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
+    """Propagates the selected segment from the slices that are drawn; method, model and device are the module's."""
+
+    def __init__(self, scriptedEffect):
+        scriptedEffect.name = "Propagate slice"
+        if hasattr(scriptedEffect, "setTitle"):
+            scriptedEffect.title = _("Propagate slice")
+        scriptedEffect.perSegment = True
+        AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
+        self.presenter = None
+
+    def clone(self):
+        import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+        cloned = effects.qSlicerSegmentEditorScriptedEffect(None)
+        cloned.setPythonSource(__file__.replace("\\", "/"))
+        return cloned
+
+    def icon(self):
+        path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "Resources", "Icons", "MedPerSAM.png")
+        return qt.QIcon(path)
+
+    def helpText(self):
+        return _(
+            "Outline the structure on one slice, press Propagate. Correct the least certain slice, propagate again, accept. "
+            "Method, model and device are chosen in the MedPerSAM module."
+        )
+
+    def setupOptionsFrame(self):
+        self.foundLabel = qt.QLabel()
+        self.foundLabel.setWordWrap(True)
+        self.statusLabel = qt.QLabel()
+        self.statusLabel.setWordWrap(True)
+        self.progressBar = qt.QProgressBar()
+        for widget in (self.foundLabel, self.progressBar, self.statusLabel):
+            self.scriptedEffect.addOptionsWidget(widget)
+        self.buttons = {}
+        for name, text, tip in (
+            ("main", _("Propagate"), _("Propagate the drawn slices of the selected segment; Cancel while it runs")),
+            ("worst", _("Least certain slice"), _("Go to the slice with the lowest confidence")),
+            ("accept", _("Accept"), _("Keep the result")),
+            ("discard", _("Discard"), _("Take the result back; what you drew stays")),
+        ):
+            button = qt.QPushButton(text)
+            button.setToolTip(tip)
+            button.clicked.connect(lambda *_checked, name=name: self._press(name))
+            self.scriptedEffect.addOptionsWidget(button)
+            self.buttons[name] = button
+        self.timer = qt.QTimer()
+        self.timer.setInterval(TICK_MS)
+        self.timer.timeout.connect(self._tick)
+
+    def activate(self):
+        self._use_module()
+        self.timer.start()
+        self.updateGUIFromMRML()
+
+    def deactivate(self):
+        self.timer.stop()
+
+    def updateGUIFromMRML(self):
+        if self.presenter is not None:
+            self._choose_selected()
+            self._render()
+
+    def sourceVolumeNodeChanged(self):
+        self.updateGUIFromMRML()
+
+    def _use_module(self):
+        """The module's own presenter: one worker, one cache of embeddings, one list of results."""
+        presenter = slicer.modules.medpersam.widgetRepresentation().self().presenter
+        if self.presenter is not presenter:  # at first, and after the module was reloaded
+            self.presenter = presenter
+            self.presenter.changed.connect(self._render)
+
+    def _choose_selected(self):
+        node = self.scriptedEffect.parameterSetNode()
+        parameters = self.presenter.parameters
+        if node is None or parameters is None or not self.presenter.state.inputs_enabled:
+            return
+        parameters.volume = node.GetSourceVolumeNode()
+        parameters.segmentation = node.GetSegmentationNode()
+        parameters.segmentIDs = [node.GetSelectedSegmentID()] if node.GetSelectedSegmentID() else []
+
+    def _press(self, name):
+        if self.presenter is not None:
+            self._choose_selected()
+            {
+                "main": self.presenter.press_main,
+                "worst": self.presenter.go_to_worst,
+                "accept": self.presenter.accept,
+                "discard": self.presenter.discard,
+            }[name]()
+
+    def _tick(self):
+        self.presenter.tick()
+
+    def _render(self):
+        state = self.presenter.state
+        self.foundLabel.setText(state.found)
+        self.statusLabel.setText(" ".join(filter(None, [state.status, state.position])))
+        self.progressBar.setRange(0, 0 if state.progress is None else 100)
+        self.progressBar.setValue(0 if state.progress is None else int(state.progress))
+        self.buttons["main"].setText(_(state.button))
+        self.buttons["main"].setEnabled(state.button_enabled)
+        self.buttons["worst"].setEnabled(state.can_navigate)
+        for name in ("accept", "discard"):
+            self.buttons[name].setEnabled(state.can_decide)
