@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import MedPerSAMLib
-from MedPerSAMLib.errors import InputError, ModelError
+from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.equipment import prepare
 
 SHIPPED = Path(MedPerSAMLib.__file__).parent / "weights"
@@ -17,17 +17,17 @@ def test_shipped_warp_weights_reach_the_method():
     if not (SHIPPED / "warp.safetensors").is_file():
         pytest.skip("no weights of the warp are shipped yet")
     equipment = prepare("copy", "propagate")
-    assert equipment.warp_weights and not equipment.notes
+    assert equipment.warp_network is not None and not equipment.notes
 
 
 def test_without_warp_weights_it_is_said(monkeypatch):
     def missing(name):
-        raise ModelError("they are not here")
+        raise FileNotFoundError("they are not here")
 
     monkeypatch.setattr("MedPerSAMLib.weights.weights_path", missing)
     equipment = prepare("copy", "propagate")
-    assert equipment.warp_weights is None
-    assert equipment.notes == ("The warp starts from the identity: they are not here",)
+    assert equipment.warp_network is None
+    assert equipment.notes == ("The warp's weights are missing: they are not here",)
 
 
 def test_task_that_the_method_does_not_do(repeating, monkeypatch):
