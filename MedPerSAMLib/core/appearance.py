@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from MedPerSAMLib.core.features import Window, local_features, window_around
+from MedPerSAMLib.core.features import CONTEXT, Window, local_features, window_around
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class AppearanceSettings:
         far: part of the negatives taken from the rest of the annotated slice.
         unlabelled: part of the negatives taken at random from other slices near the structure's place; few of them belong
             to it, and without them whatever the annotated slice does not show would be judged by extrapolation.
+        strange_context: part of the training pixels whose coarse features are those of another pixel: the same structure
+            has other neighbours on other slices (an aorta leaves the lungs for the abdomen).
         limit: largest log-odds that one pixel may claim.
     """
 
@@ -41,6 +43,7 @@ class AppearanceSettings:
     ring: float = 1.0
     far: float = 0.2
     unlabelled: float = 0.3
+    strange_context: float = 0.5
     limit: float = 3.0
 
 
@@ -148,6 +151,8 @@ def _train(
     with torch.enable_grad():
         for _ in range(settings.steps):
             x = torch.cat([c[rng.integers(len(c), size=settings.batch)] for c in classes])
+            strange = torch.from_numpy(rng.random(len(x)) < settings.strange_context)
+            x[strange, CONTEXT] = x[torch.from_numpy(rng.permutation(len(x)))][strange, CONTEXT]
             x = x + settings.noise * torch.randn(x.shape, generator=generator)
             for number in range(0, len(parameters), 2):
                 x = x @ parameters[number] + parameters[number + 1]

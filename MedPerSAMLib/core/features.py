@@ -11,6 +11,9 @@ SCALES = (1.0, 2.0, 4.0, 8.0)
 _FINEST_GRADIENT_SCALES = 3
 """Scales whose gradient is used; coarser gradients repeat the means."""
 
+CONTEXT = slice(7, 12)
+"""The features of the two coarsest scales: what surrounds a pixel rather than the pixel itself."""
+
 _REACH = 3.0
 
 Window = tuple[slice, slice]
