@@ -1,0 +1,263 @@
+"""Two hundred random sequences of what users do, with the real worker thread: no exception, and a consistent scene at the end."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import numpy as np
+import pytest
+import scene as build
+import vtk
+from fakes import FakeDependencies, FakeParameters
+
+from MedPerSAMLib.core import methods
+from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.panel_state import BUSY, PHASES
+from MedPerSAMLib.mrml.presenter import Presenter
+from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.services.jobs import Jobs
+from MedPerSAMLib.services.models.store import ModelStore
+
+SEQUENCES, LENGTH = 200, 14
+SHAPE = (10, 14, 16)
+
+
+class User:
+    """Someone who presses and draws at random, and remembers what was drawn by hand.
+
+    Args:
+        scene: an empty scene.
+        presenter: of the panel.
+        logic: its logic.
+        seed: of everything random.
+    """
+
+    def __init__(self, scene, presenter: Presenter, logic: PropagationLogic, seed: int) -> None:
+        self.scene, self.presenter, self.logic, self.random = scene, presenter, logic, random.Random(seed)
+        self.drawn: dict[tuple[str, str, int], np.ndarray] = {}
+        self.done: list[str] = []
+        self.open_case()
+
+    def act(self) -> None:
+        """One random action."""
+        actions = [self.open_case, self.draw, self.draw, self.erase, self.undo, self.redo, self.change_node, self.delete_node,
+                   self.close_scene, self.run, self.run, self.run, self.run, self.cancel, self.cancel, self.accept, self.discard, self.navigate,
+                   self.wait, self.wait, self.wait, self.choose_target, self.choose_range, self.delete_segment]  # fmt: skip
+        action = self.random.choice(actions)
+        self.done.append(action.__name__)
+        action()
+        for _ in range(self.random.randrange(3)):
+            self.presenter.tick()
+        assert self.presenter.state.phase in PHASES
+        self.check_drawn()
+
+    def check_drawn(self) -> None:
+        """What was drawn by hand is never changed by us."""
+        for (node_id, segment_id, index), mask in self.drawn.items():
+            node = self.scene.GetNodeByID(node_id)
+            if node is None or node.GetSegmentation().GetSegment(segment_id) is None:
+                continue
+            volume = self.scene.GetNodeByID(node.GetAttribute("volume"))
+            if volume is None:
+                continue
+            now = read_mask(node, segment_id, volume)[index]
+            assert np.array_equal(now, mask), f"slice {index} of {segment_id} has changed after {self.done}"
+
+    def rest(self) -> None:
+        """Wait until nothing runs."""
+        end = time.monotonic() + 5
+        while self.presenter.state.phase in BUSY:
+            self.presenter.tick()
+            time.sleep(0.001)
+            assert time.monotonic() < end, f"still {self.presenter.state.phase} after {self.done}"
+
+    # Actions
+
+    def open_case(self) -> None:
+        noise = np.random.default_rng(self.random.randrange(99)).normal(50, 20, SHAPE).astype(np.int16)
+        self.volume = build.volume_node(noise, (1, 1, 2.5), (self.random.choice([0, 20]), 0, 0))
+        self.segmentation = build.segmentation_node(self.volume, "Liver", "Kidney")
+        self.segmentation.SetAttribute("volume", self.volume.GetID())
+        self.draw()
+        parameters = self.presenter.parameters or FakeParameters(method="slow-copy")
+        self.choose(parameters, self.volume, self.segmentation, ["Liver"])
+
+    def draw(self) -> None:
+        if self.gone():
+            return
+        segment_id, index = self.random.choice(["Liver", "Liver", "Kidney"]), self.random.randrange(SHAPE[0])
+        mask = np.zeros(SHAPE[1:], bool)
+        row, column = self.random.randrange(2, 7), self.random.randrange(2, 8)
+        mask[row : row + 5, column : column + 6] = True
+        self.put(segment_id, index, mask)
+
+    def erase(self) -> None:
+        if not self.gone():
+            self.put("Liver", self.random.randrange(SHAPE[0]), np.zeros(SHAPE[1:], bool))
+
+    def undo(self) -> None:
+        if not self.gone():
+            self.forget_drawn()
+            self.logic.undo.undo(self.segmentation)
+
+    def redo(self) -> None:
+        if not self.gone():
+            self.forget_drawn()
+            self.logic.undo.redo(self.segmentation)
+
+    def change_node(self) -> None:
+        found = self.scene.GetNodesByClass("vtkMRMLSegmentationNode")
+        found.UnRegister(None)
+        nodes = [found.GetItemAsObject(i) for i in range(found.GetNumberOfItems())]
+        nodes = [n for n in nodes if n.GetAttribute("volume") and self.scene.GetNodeByID(n.GetAttribute("volume"))]
+        if nodes and self.presenter.parameters is not None:
+            self.segmentation = self.random.choice(nodes)
+            self.volume = self.volume_of(self.segmentation)
+            self.choose(self.presenter.parameters, self.volume, self.segmentation, ["Liver"])
+
+    def delete_node(self) -> None:
+        node = self.random.choice([self.volume, self.segmentation])
+        if node.GetScene() is not None:
+            self.scene.RemoveNode(node)
+            parameters = self.presenter.parameters  # Slicer's parameter node loses its references
+            if parameters is not None and parameters.volume is node:
+                parameters.volume = None
+            if parameters is not None and parameters.segmentation is node:
+                parameters.segmentation = None
+            self.presenter.inputs_changed()
+
+    def delete_segment(self) -> None:
+        if not self.gone() and self.random.random() < 0.5:
+            self.drawn = {key: mask for key, mask in self.drawn.items() if key[1] != "Kidney"}
+            self.segmentation.GetSegmentation().RemoveSegment("Kidney")
+
+    def close_scene(self) -> None:
+        if self.random.random() < 0.5:
+            self.presenter.scene_closing()
+            self.scene.Clear(0)
+            self.drawn = {}
+            self.open_case()
+
+    def run(self) -> None:
+        if self.presenter.parameters is not None:
+            self.presenter.parameters.method = self.random.choice(["slow-copy", "slow-copy", "copy", "broken"])
+            self.presenter.inputs_changed()
+            if self.presenter.state.ready and self.presenter.state.phase not in BUSY:
+                self.presenter.press_main()
+
+    def cancel(self) -> None:
+        if self.presenter.parameters is not None:
+            self.presenter.parameters.keepFinished = self.random.random() < 0.3
+        self.presenter.cancel()
+
+    def accept(self) -> None:
+        self.presenter.accept()
+
+    def discard(self) -> None:
+        self.presenter.discard()
+
+    def navigate(self) -> None:
+        self.random.choice([self.presenter.go_to_worst, self.presenter.go_to_next, self.presenter.go_to_previous])()
+
+    def wait(self) -> None:
+        if self.random.random() < 0.3:
+            self.rest()
+        else:
+            time.sleep(0.004)
+
+    def choose_target(self) -> None:
+        if self.presenter.parameters is not None:
+            self.presenter.parameters.target = self.random.choice(["same segment", "new segment", "new segmentation"])
+
+    def choose_range(self) -> None:
+        parameters = self.presenter.parameters
+        if parameters is not None:
+            parameters.limitRange = self.random.random() < 0.5
+            parameters.firstSlice, parameters.lastSlice = self.random.randrange(0, 5), self.random.randrange(5, SHAPE[0])
+
+    # Help
+
+    def choose(self, parameters, volume, segmentation, segment_ids) -> None:
+        parameters.volume, parameters.segmentation, parameters.segmentIDs = volume, segmentation, segment_ids
+        self.presenter.set_parameters(parameters)
+
+    def put(self, segment_id: str, index: int, mask: np.ndarray) -> None:
+        if self.segmentation.GetSegmentation().GetSegment(segment_id) is None:
+            return
+        self.presenter.inputs_changed()
+        key = (self.segmentation.GetID(), segment_id, index)
+        changed = not np.array_equal(read_mask(self.segmentation, segment_id, self.volume)[index], mask)
+        write_slice(self.segmentation, segment_id, self.volume, 0, index, mask)
+        if changed and mask.any():
+            self.drawn[key] = mask
+        elif changed:
+            self.drawn.pop(key, None)
+
+    def forget_drawn(self) -> None:
+        self.drawn = {key: mask for key, mask in self.drawn.items() if key[0] != self.segmentation.GetID()}
+
+    def gone(self) -> bool:
+        return self.volume.GetScene() is None or self.segmentation.GetScene() is None
+
+    def volume_of(self, segmentation):
+        volume = self.scene.GetNodeByID(segmentation.GetAttribute("volume") or "")
+        return self.volume if volume is None else volume
+
+
+@pytest.fixture
+def jobs():
+    jobs = Jobs()
+    yield jobs
+    jobs.close()
+
+
+def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
+    monkeypatch.setitem(methods.METHODS, "slow-copy", "slow_method:SlowCopy")
+    monkeypatch.setitem(methods.METHODS, "broken", "slow_method:BrokenMethod")
+    from MedPerSAMLib.mrml import presenter as module
+    from MedPerSAMLib.mrml.method_list import MethodRow
+
+    monkeypatch.setattr(module, "method_row", lambda name: MethodRow(name, name, False))
+    ends = []
+    for seed in range(SEQUENCES):
+        scene.Clear(0)
+        logic = PropagationLogic()
+        presenter = Presenter(scene, logic, jobs, FakeDependencies(), ModelStore(tmp_path))
+        user = User(scene, presenter, logic, seed)
+        try:
+            for _ in range(LENGTH):
+                user.act()
+            user.rest()
+            user.check_drawn()
+            ends.append(presenter.state.phase)
+            presenter.discard()
+            user.check_drawn()
+            assert not logic.pending
+            _check_scene(scene, "redo" in user.done)
+            presenter.close(timeout_s=2.0)
+        except Exception as error:
+            raise AssertionError(f"sequence {seed}: {user.done}: {error!r}") from error
+    print({phase: ends.count(phase) for phase in set(ends)})
+    assert {"finished", "idle"} <= set(ends)
+
+
+def _check_scene(scene, redone: bool) -> None:
+    """No run is marked as going on, and nothing temporary is left.
+
+    A state saved by Undo in the middle of a run comes back with Redo, mark and all; the next run replaces the mark.
+    """
+    found = scene.GetNodesByClass("vtkMRMLSegmentationNode")
+    found.UnRegister(None)
+    for i in range(found.GetNumberOfItems()):
+        content = found.GetItemAsObject(i).GetSegmentation()
+        for n in range(content.GetNumberOfSegments()):
+            segment = content.GetNthSegment(n)
+            assert not segment.GetTag("MedPerSAM.Run", vtk.reference("")) or redone
+    tables = scene.GetNodesByClass("vtkMRMLTableNode")
+    tables.UnRegister(None)
+    for i in range(tables.GetNumberOfItems()):
+        assert tables.GetItemAsObject(i).GetNumberOfColumns() == 3
+    assert scene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode") == 0
+
