@@ -82,12 +82,14 @@ def test_overlap_goes_to_the_annotated_then_the_more_confident(small_case, repea
     reference[4, 6:15, 8:20] = 2
     small_case.write("reference.nrrd", reference)
     repeating.confidence.update({"label 1": 0.3, "label 2": 0.6})
-    assert segment(small_case) == 0
+    assert segment(small_case, "--report", str(small_case / "r.json")) == 0
     result = read_array(small_case / "out.nrrd")
     assert np.array_equal(result[2] == 1, reference[2] == 1)
     assert np.array_equal(result[4] == 2, reference[4] == 2)
     assert result[0, 7, 9] == 2, "elsewhere the more confident structure wins"
     assert result[0, 4, 5] == 1
+    first = json.loads((small_case / "r.json").read_text())["structures"][0]["slices"]
+    assert [entry["pixels"] for entry in first] == [np.count_nonzero(plane == 1) for plane in result]
 
 
 def test_overlapping_annotations_need_layers(small_case, repeating, capsys):

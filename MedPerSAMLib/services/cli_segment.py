@@ -160,14 +160,16 @@ def _write(
     finished: bool,
     seconds: float,
 ) -> None:
-    from MedPerSAMLib.services.combine import combine, layers_of
+    from MedPerSAMLib.services.combine import as_combined, combine, layers_of
     from MedPerSAMLib.services.images.write_segmentation import partial_path, write_segmentation
     from MedPerSAMLib.services.report import equipment_fields, structure_fields, write_report
 
     done = [structure for structure in structures if structure.value in work.propagations]
     references = {structure.value: work.references[structure.value] for structure in done}
     output = Path(arguments.output) if finished else partial_path(arguments.output)
-    write_segmentation(output, combine(work.propagations, references), done, layers_of(references), geometry)
+    maps = combine(work.propagations, references)
+    write_segmentation(output, maps, done, layers_of(references), geometry)
+    found = as_combined(work.propagations, references, maps)
     millilitres = math.prod(geometry.grid.spacing) / 1000
     report = {
         **equipment_fields(work.equipment, arguments.seed),
@@ -182,7 +184,7 @@ def _write(
         "seconds": round(seconds, 2),
         "notes": list(notes),
         "structures": [
-            structure_fields(s, references[s.value], work.propagations[s.value], millilitres, work.seconds[s.value])
+            structure_fields(s, references[s.value], found[s.value], millilitres, work.seconds[s.value])
             for s in done
         ],
     }
@@ -194,7 +196,7 @@ def _write(
         from MedPerSAMLib.services.pictures.montage import volume_montage
 
         title = f"{Path(arguments.volume).name}: {work.equipment.method_name}, model {work.equipment.model or 'none'}"
-        volume_montage(work.volume, geometry, done, references, work.propagations, title).save(arguments.picture)
+        volume_montage(work.volume, geometry, done, references, found, title).save(arguments.picture)
         print(f"picture: {arguments.picture}")
 
 

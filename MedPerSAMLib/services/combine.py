@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -50,6 +51,18 @@ def combine(propagations: Mapping[int, Propagation], references: Mapping[int, Re
             maps[layer][k][won] = value
             certainty[layer][won] = sure
     return maps
+
+
+def as_combined(
+    propagations: Mapping[int, Propagation], references: Mapping[int, Reference], maps: list[np.ndarray]
+) -> dict[int, Propagation]:
+    """Each structure as the label maps of :func:`combine` hold it, so that reports and pictures show what is written."""
+    layer_of = layers_of(references)
+    combined = {}
+    for value, propagation in propagations.items():
+        mask = maps[layer_of[value]] == value
+        combined[value] = dataclasses.replace(propagation, mask=mask, present=mask.any(axis=(1, 2)))
+    return combined
 
 
 def layers_of(references: Mapping[int, Reference]) -> dict[int, int]:
