@@ -26,9 +26,11 @@ FORBIDDEN = {
     "shared": {"slicer", "vtk", "qt", "ctk", "PySide6", "torch", "Testing", "MedPerSAM"},
 }
 FILE_SCOPE = {"numpy", "scipy", "SimpleITK", "slicer", "vtk", "MedPerSAMLib"}
-"""What may be imported when a file of services, mrml or MedPerSAM/ is loaded, besides the standard library."""
+"""What may be imported when a file of services or mrml is loaded, besides the standard library."""
 
-SLICER_FILE_SCOPE = FILE_SCOPE | {"qt", "ctk"}
+OWN = {path.stem for path in (ROOT / "MedPerSAM").iterdir() if path.is_dir() or path.suffix == ".py"}
+SLICER_FILE_SCOPE = FILE_SCOPE | OWN | {"qt", "ctk", "SegmentEditorEffects"}
+"""The same for MedPerSAM/: with its own files, Qt, and the base classes that Slicer's Segment Editor brings."""
 
 
 def library_files() -> list[Path]:
