@@ -15,7 +15,8 @@ OFF = {
     "refine.mask": False,
     "refine.points": False,
     "refine.rounds": 0,
-    # Without fusion SAM has the last word: it may claim any log-odds, and no answer of its is dropped as a leak.
+    # Without fusion SAM has the last word wherever it repairs damaged masks at all: it may claim any log-odds, and no
+    # answer is dropped as a leak.
     "refine.limit": 20.0,
     "refine.least_agreement": 0.0,
     "refine.area_range": (0.0, float("inf")),

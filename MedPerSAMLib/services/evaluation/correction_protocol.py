@@ -25,8 +25,8 @@ class CorrectionProtocol(Protocol):
     """As protocol ``volume``, then the worst slice by true Dice becomes a second reference.
 
     Figures of the JSON: ``dice_first`` is protocol ``volume``'s Dice. ``dice`` is the second result's on the slices
-    that are neither reference. ``gain`` is the second result's Dice minus the first's, both on those slices: counting
-    the corrected slice, which is now given, would be a gain by itself.
+    that are neither reference, and ``second_minus_first`` their difference. ``gain`` is the second result's Dice minus
+    the first's, both on the slices that are neither reference: to leave the worst slice out is a gain by itself.
     """
 
     summary = "the gain of a second annotated slice where the first result is worst"
@@ -34,6 +34,7 @@ class CorrectionProtocol(Protocol):
     columns: ClassVar = {
         "dice_first": "first",
         "dice": "second",
+        "second_minus_first": "2nd - 1st",
         "gain": "gain",
         f"gain_below_{WEAK_DICE:.2f}": f"gain<{WEAK_DICE:.2f}",
         "time_ratio": "time 2nd/1st",
@@ -65,6 +66,7 @@ class CorrectionProtocol(Protocol):
                 values |= {
                     "dice_first": as_volume["dice"],
                     "gain": gain,
+                    "second_minus_first": values["dice"] - as_volume["dice"],
                     f"gain_below_{WEAK_DICE:.2f}": gain if as_volume["dice"] < WEAK_DICE else None,
                     "seconds_per_slice": (end - middle) / len(label),
                     "time_ratio": (end - middle) / (middle - start),
