@@ -69,15 +69,17 @@ def draw_points(random: Random, mask: torch.Tensor, single: bool) -> tuple[torch
 
     Positives are deep inside or anywhere inside; negatives lie in different sectors of the ring.
     """
-    count, size = len(mask), mask.shape[-1]
-    inside = (mask[:, 0] > 0.5).float()
+    # At half resolution, which is fine enough for points and four times faster.
+    half = F.max_pool2d(mask, 2)
+    count, size = len(mask), half.shape[-1]
+    inside = (half[:, 0] > 0.5).float()
     radius = (inside.sum((1, 2)) / 3.1416).sqrt().clamp(min=1)
     deep = _depth(inside)
     sharpness = torch.where(random.chance(0.5, count), 0.0, 6.0).view(-1, 1, 1)
     weight = inside * (deep / deep.amax((1, 2), keepdim=True).clamp(min=1e-3)) ** sharpness + 1e-9
     if single:
         points = _pick(random, weight, 1)
-        return _to_frame(random, points, size), torch.ones(count, 1, dtype=torch.long, device=mask.device)
+        return _to_frame(random, points), torch.ones(count, 1, dtype=torch.long, device=mask.device)
     positives = _pick(random, weight, 3)
     ring = _ring(inside, radius)
     axis = torch.arange(size, device=mask.device) + 0.5
@@ -94,7 +96,7 @@ def draw_points(random: Random, mask: torch.Tensor, single: bool) -> tuple[torch
     keep[:, 0] = True
     few = random.chance(0.3, count)
     keep[few, 3:] = False
-    return _to_frame(random, points, size), labels.masked_fill(~keep, -1)
+    return _to_frame(random, points), labels.masked_fill(~keep, -1)
 
 
 def _depth(inside: torch.Tensor) -> torch.Tensor:
@@ -102,7 +104,7 @@ def _depth(inside: torch.Tensor) -> torch.Tensor:
     total = inside
     blurred = inside[:, None]
     for _ in range(3):
-        blurred = F.avg_pool2d(blurred, 9, 1, 4)
+        blurred = F.avg_pool2d(blurred, 5, 1, 2)
         total = total + blurred[:, 0]
     return total * inside
 
@@ -112,10 +114,9 @@ def _ring(inside: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
     blurred = inside[:, None]
     ring = torch.zeros_like(inside)
     near = inside > 0
-    for step in range(1, 9):  # eight dilations of 2 px
-        blurred = F.max_pool2d(blurred, 5, 1, 2)
-        reach = 2 * step
-        wanted = (reach >= 0.25 * radius) & (reach <= torch.maximum(0.6 * radius, 0.25 * radius + 3))
+    for reach in range(1, 11):  # dilations of one pixel
+        blurred = F.max_pool2d(blurred, 3, 1, 1)
+        wanted = (reach >= 0.25 * radius) & (reach <= torch.maximum(0.6 * radius, 0.25 * radius + 2))
         now = blurred[:, 0] > 0
         ring = torch.where(wanted.view(-1, 1, 1), torch.maximum(ring, (now & ~near).float()), ring)
         near = near | now
@@ -128,9 +129,9 @@ def _pick(random: Random, weight: torch.Tensor, count: int) -> torch.Tensor:
     return torch.stack([index % weight.shape[2], index // weight.shape[2]], dim=-1)
 
 
-def _to_frame(random: Random, points: torch.Tensor, size: int) -> torch.Tensor:
+def _to_frame(random: Random, points: torch.Tensor) -> torch.Tensor:
     shift = torch.rand(points.shape, generator=random.generator, device=points.device)
-    return ((points + shift) * SCALE).clamp(0, size * SCALE)
+    return (points + shift) * (2 * SCALE)
 
 
 def spoil(random: Random, truth: torch.Tensor, neighbour: torch.Tensor, warped: torch.Tensor) -> torch.Tensor:
@@ -146,7 +147,7 @@ def spoil(random: Random, truth: torch.Tensor, neighbour: torch.Tensor, warped: 
     grown = gaussian_blur(torch.where(random.chance(0.5, count, 1, 1, 1), truth, warped), random.scalar(1.0, 3.5))
     grown = torch.sigmoid(12 * (grown - random.uniform(0.15, 0.85, count, 1, 1, 1)))
     blobs = torch.sigmoid(8 * (random.smooth((count, 1), size, 6) - random.uniform(0.7, 1.8, count, 1, 1, 1)))
-    near = F.max_pool2d(warped, 13, 1, 6)
+    near = F.max_pool2d(F.max_pool2d(warped, (13, 1), 1, (6, 0)), (1, 13), 1, (0, 6))
     parts = torch.where(random.chance(0.5, count, 1, 1, 1), warped * (1 - blobs), torch.maximum(warped, near * blobs))
     result = torch.where(draw < 0.5, warped, neighbour)
     for edge, kind in ((0.6, elastic), (0.8, grown), (0.9, parts)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch.nn import functional as F
@@ -26,6 +26,8 @@ class Images:
         neighbour_labels: the same of the neighbour slice.
         field: (B, 2, MASK, MASK) carries the neighbour onto the image, as the warping network sees it.
         members: (B, K, K) bool; row g: the labels that belong to structure g and all that lies nested in it.
+        area: (B, K) pixels of each label.
+        weight: (B, K) how readily each label is chosen as a target.
     """
 
     frames: torch.Tensor
@@ -33,6 +35,43 @@ class Images:
     neighbour_labels: torch.Tensor
     field: torch.Tensor
     members: torch.Tensor
+    area: torch.Tensor
+    weight: torch.Tensor
+
+
+class Replay:
+    """Groups of images drawn lately; each is shown several times, mirrored, with other targets and prompts.
+
+    Args:
+        capacity: groups kept.
+        fresh: share of new groups in a batch.
+    """
+
+    def __init__(self, capacity: int = 48, fresh: float = 0.34) -> None:
+        self.capacity, self.fresh = capacity, fresh
+        self.groups: list[Images] = []
+
+    def draw(self, random: Random, warper: WarpNetwork, groups: int, volumes: int) -> Images:
+        """As :func:`draw_images`, partly from the store."""
+        new = groups if len(self.groups) < groups else max(1, round(groups * self.fresh))
+        batch = [draw_images(random, warper, 1, volumes) for _ in range(new)]
+        old = [self.groups[int(random.integers(0, len(self.groups), 1))] for _ in range(groups - new)]
+        self.groups = (self.groups + batch)[-self.capacity :]
+        parts = [mirror(random, images) for images in batch + old]
+        return Images(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Images)))
+
+
+def mirror(random: Random, images: Images) -> Images:
+    """The images flipped and transposed at random."""
+    planes = [images.frames, images.labels, images.neighbour_labels, images.field]
+    for axis, channel in ((-1, 0), (-2, 1)):
+        if random.happens(0.5):
+            planes = [plane.flip(axis) for plane in planes]
+            planes[3][:, channel] *= -1
+    if random.happens(0.5):
+        planes = [plane.transpose(-1, -2) for plane in planes]
+        planes[3] = planes[3].flip(1)
+    return Images(*planes, images.members, images.area, images.weight)
 
 
 def draw_images(random: Random, warper: WarpNetwork, groups: int, volumes: int) -> Images:
@@ -50,13 +89,33 @@ def draw_images(random: Random, warper: WarpNetwork, groups: int, volumes: int) 
     small = lambda x: F.avg_pool2d(x.mean(1, keepdim=True), x.shape[-1] // MASK)
     with torch.no_grad(), torch.autocast(random.device.type, dtype=torch.bfloat16):
         field = warper(small(other_frames), small(frames)).float()
-    return Images(frames, label, other_label, field, members)
+    return Images(frames, label, other_label, field, members, *_target_weights(label, other_label, members.shape[1]))
+
+
+def _target_weights(label: torch.Tensor, other: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Area of each label (B, K), and how readily it is chosen as a target."""
+    here, there = _count(label, count), _count(other, count)
+    usable = (here > 24) & (there > 24) & (here < 0.55 * MASK**2)
+    ended = (here == 0) & (there > 40) & (there < 2500)
+    weight = usable * here.clamp(min=1) ** 0.5 + ended * 2.0
+    # Structures of interest lie inside the frame: what runs out of it, and mere background, is seldom asked for.
+    edge = torch.cat([label[:, [0, -1]].flatten(1), label[:, :, [0, -1]].flatten(1)], dim=1)
+    weight = weight / (1 + 4 * _count(edge, count) / here.clamp(min=1).sqrt()) ** 2
+    weight[:, : ORGANS[0]] *= 0.04
+    return here, weight + 1e-6
+
+
+def _count(label: torch.Tensor, count: int) -> torch.Tensor:
+    """(B, ...) labels -> (B, K) pixels of each."""
+    flat = label.flatten(1)
+    zeros = torch.zeros(len(flat), count, device=flat.device)
+    return zeros.scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float32))
 
 
 def _black(frames: torch.Tensor) -> torch.Tensor:
     """(n, S, MASK, MASK) where frames (n, S, C, 256, 256) are padding or outside the modality's window."""
-    bright = F.max_pool2d(frames.amax(2), 9, frames.shape[-1] // MASK, 4)
-    return bright[..., :MASK, :MASK] <= 0
+    bright = F.avg_pool2d(frames.amax(2), 8) <= 0
+    return bright.repeat_interleave(MASK // bright.shape[-1], 2).repeat_interleave(MASK // bright.shape[-1], 3)
 
 
 def _members(scene: Scene) -> torch.Tensor:
@@ -75,22 +134,11 @@ def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Te
 
     A few structures are present in the neighbour only: there the mask is empty.
     """
+    chosen = torch.multinomial(images.weight, 1, generator=random.generator)[:, 0]
     count = images.members.shape[1]
-    here = F.one_hot(images.labels, count).sum((1, 2)).float()
-    there = F.one_hot(images.neighbour_labels, count).sum((1, 2)).float()
-    usable = (here > 24) & (there > 24) & (here < 0.55 * MASK**2)
-    ended = (here == 0) & (there > 40) & (there < 2500)
-    weight = usable * here.clamp(min=1) ** 0.5 + ended * 2.0
-    # Structures of interest lie inside the frame: what runs out of it, and mere background, is seldom asked for.
-    edge = torch.cat([images.labels[:, [0, -1]].flatten(1), images.labels[:, :, [0, -1]].flatten(1)], dim=1)
-    cut = F.one_hot(edge, count).sum(1) / here.clamp(min=1).sqrt()
-    weight = weight / (1 + 4 * cut) ** 2
-    weight[:, : ORGANS[0]] *= 0.04
-    weight = weight + 1e-6
-    chosen = torch.multinomial(weight, 1, generator=random.generator)[:, 0]
     rows = torch.arange(len(chosen), device=chosen.device)
     own = F.one_hot(chosen, count).bool()
-    whole = random.chance(0.25, len(chosen), 1) & (here[rows, chosen] > 0)[:, None]
+    whole = random.chance(0.25, len(chosen), 1) & (images.area[rows, chosen] > 0)[:, None]
     member = torch.where(whole, images.members[rows, chosen], own)
     mask = member.gather(1, images.labels.flatten(1)).view_as(images.labels)[:, None].float()
     neighbour = member.gather(1, images.neighbour_labels.flatten(1)).view_as(images.labels)[:, None].float()

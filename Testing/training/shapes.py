@@ -159,7 +159,7 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
     elif kind == "chest":
         _make_chest(random, centre, radius, aspect, angle, parent, offset, exists, shell, group)
 
-    gap = random.log_uniform(0.01, 0.3, n)
+    gap = random.log_uniform(0.015, 0.4, n)
     still = (gap * random.uniform(1.0, 6.0, n)).clamp(max=1.2)
     levels = _cut(random, centre, radius, aspect, angle, exponent, bend, weight, rough, fine, gap, slices)
     _nest(levels, parent, offset, fine)

@@ -4,6 +4,7 @@
 
 On a CPU two workers of one thread each, which average their gradients, are faster than one process of two threads.
 
+The first part of the schedule runs at half resolution, which is four times faster and teaches what prompts mean.
 Each image is encoded once and decoded with several prompt sets, each for another structure; half of them get a second
 round with the first output as mask prompt. Resumes from the folder's checkpoint; writes log.jsonl, curve.png and
 tiny.safetensors (moving average of the weights).
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +30,7 @@ from MedPerSAMLib.core.warp.network import WarpNetwork, load_warp
 from Testing.training.curve import draw_curve
 from Testing.training.fields import Random
 from Testing.training.prompts import KINDS, draw_boxes, draw_prompts
-from Testing.training.samples import draw_images, draw_targets
+from Testing.training.samples import Replay, draw_images, draw_targets
 from Testing.training.weights import Average, save_half
 
 VALIDATION_SEED = 987_654_321
@@ -70,8 +72,25 @@ def second_round(random: Random, prompts: Prompts, logits: torch.Tensor) -> Prom
     if random.happens(0.5):
         return replace(prompts, mask_logits=logits.clamp(-20, 20))
     probability = logits.sigmoid()
-    boxes = None if prompts.boxes is None else draw_boxes(random, probability, grown=True)
+    boxes = None if prompts.boxes is None else draw_boxes(random, probability, True)
     return replace(prompts, mask_logits=random.scalar(4, 12) * (2 * probability - 1), boxes=boxes)
+
+
+def set_frame(sam: torch.nn.Module, size: int) -> None:
+    """Let the model work on frames of another size; masks follow."""
+    encoder = sam.prompt_encoder
+    encoder.input_image_size = (size, size)
+    encoder.image_embedding_size = (size // 8, size // 8)
+
+
+def halve(prompts: Prompts) -> Prompts:
+    """The prompts in a frame of half the size."""
+    return Prompts(
+        None if prompts.points is None else prompts.points / 2,
+        prompts.labels,
+        None if prompts.boxes is None else prompts.boxes / 2,
+        None if prompts.mask_logits is None else F.avg_pool2d(prompts.mask_logits, 2),
+    )
 
 
 @torch.no_grad()
@@ -107,6 +126,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)
     if options.workers > 1:
         torch.set_num_threads(1)
+        os.setsid()  # Linux shares the processor by session: two workers should count as two
         address = f"tcp://127.0.0.1:{options.port}"
         dist.init_process_group("gloo", init_method=address, rank=rank, world_size=options.workers)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,33 +135,40 @@ def train(rank: int, options: argparse.Namespace) -> None:
     sam = build_tiny(config).to(device).to(memory_format=torch.channels_last)
     checked = build_tiny(config).to(device).to(memory_format=torch.channels_last)
     warper = load_warp(options.warp).to(device).requires_grad_(False)
+    warper.config = replace(warper.config, passes=3)  # cheaper, and its errors are a little larger
     average = Average(sam, 0.997)
     optimiser = torch.optim.AdamW(sam.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.02)
-    step, start = 0, time.time()
+    step, seen, start = 0, 0, time.time()
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         sam.load_state_dict(state["model"])
         average.load(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        step, start = state["step"], time.time() - state["spent"]
+        step, seen, start = state["step"], state["seen"], time.time() - state["spent"]
     kinds, shares = list(KINDS), list(KINDS.values())
-    per_step = 2 * options.groups * options.volumes * options.workers
+    replay = Replay()
     running: list[float] = []
     checked_at = time.time()
     while (share := _agree((time.time() - start) / 60 / options.minutes, options.workers)) < 1:
         random = Random((options.seed * 1_000_003 + step) * options.workers + rank, device)
-        rate = options.rate * min(1, (step + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+        rate = options.rate * min(1, (step + 1) / 150) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        images = draw_images(random, warper, options.groups, options.volumes)
+        coarse = share < options.coarse
+        set_frame(sam, 128 if coarse else 256)
+        images = replay.draw(random, warper, options.groups * (2 if coarse else 1), options.volumes)
+        seen += len(images.frames) * options.workers
+        frames = F.avg_pool2d(images.frames, 2) if coarse else images.frames
         loss = torch.zeros((), device=device)
         with torch.autocast(device, dtype=torch.bfloat16):
-            embeddings = sam.image_encoder(normalise(sam, images.frames))
+            embeddings = sam.image_encoder(normalise(sam, frames))
             for _ in range(options.sets):
                 truth, _, carried = draw_targets(random, images)
                 kind = random.choice(kinds, shares)
                 prompts = draw_prompts(random, kind, truth, carried)
+                if coarse:
+                    prompts, truth = halve(prompts), (F.avg_pool2d(truth, 2) > 0.5).float()
                 logits, predicted = decode(sam, embeddings, prompts)
                 loss = loss + prompt_loss(logits, predicted, truth, kind)
                 if random.happens(0.3):
@@ -159,15 +186,15 @@ def train(rank: int, options: argparse.Namespace) -> None:
             continue
         if step % 50 == 0:
             minutes = round((time.time() - start) / 60, 2)
-            _log(folder, {"step": step, "images": step * per_step, "minutes": minutes,
+            _log(folder, {"step": step, "images": seen, "minutes": minutes,
                           "loss": round(sum(running) / len(running), 4), "rate": rate})  # fmt: skip
             running.clear()
         if time.time() - checked_at > 60 * options.check:
-            _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, per_step)
+            _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, seen)
             warper.load_state_dict(load_warp(options.warp).state_dict())
             checked_at = time.time()
     if rank == 0:
-        _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, per_step)
+        _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, seen)
 
 
 def _agree(value: float, workers: int) -> float:
@@ -189,14 +216,14 @@ def _average_gradients(module: torch.nn.Module, workers: int) -> None:
         parameter.grad = part.view_as(parameter)
 
 
-def _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, per_step) -> None:
+def _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, seen) -> None:
     """Store the state, measure the averaged weights on the fixed generated set, export them, draw the curve."""
     state = {"model": sam.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
-    torch.save({**state, "step": step, "spent": time.time() - start}, folder / "checkpoint.pt")
+    torch.save({**state, "step": step, "seen": seen, "spent": time.time() - start}, folder / "checkpoint.pt")
     checked.load_state_dict(average.state)
     figures = validate(checked, warper, device)
     minutes = round((time.time() - start) / 60, 2)
-    _log(folder, {"step": step, "images": step * per_step, "minutes": minutes, "validation": figures})
+    _log(folder, {"step": step, "images": seen, "minutes": minutes, "validation": figures})
     save_half(average.state, folder / "tiny.safetensors", tiny_metadata(config))
     draw_curve(folder / "log.jsonl", folder / "curve.png")
 
@@ -215,11 +242,12 @@ if __name__ == "__main__":
     parser.add_argument("--check", type=float, default=6, help="minutes between checks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--groups", type=int, default=2, help="presets in a step")
-    parser.add_argument("--volumes", type=int, default=2, help="volumes of each preset; two images each")
-    parser.add_argument("--sets", type=int, default=2, help="prompt sets per image")
+    parser.add_argument("--groups", type=int, default=3, help="presets in a step")
+    parser.add_argument("--volumes", type=int, default=1, help="volumes of each preset; two images each")
+    parser.add_argument("--sets", type=int, default=3, help="prompt sets per image")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each; 1 on a GPU")
     parser.add_argument("--port", type=int, default=29_517, help="where the workers meet")
+    parser.add_argument("--coarse", type=float, default=0.35, help="share of the schedule at half resolution")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     if arguments.workers > 1:

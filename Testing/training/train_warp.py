@@ -99,7 +99,7 @@ def train(folder: Path, minutes: float, seed: int, device: str, groups: int = 2,
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(device, dtype=torch.bfloat16):
-            field, velocity = network.fields(moving, fixed)
+            field, velocity = network.fields(moving, fixed, passes=2 + step % 4)
         field, velocity = field.float(), velocity.float()
         carried = warp(torch.cat([from_labels, moving], dim=1), field)
         dice = dice_loss(carried[:, :-1], to_labels)

@@ -82,11 +82,20 @@ class TinyEncoder(nn.Module):
         four = self.four(self.stem(x))
         eight = self.eight(four)
         sixteen = self.sixteen(eight)
-        tokens = self.attention(sixteen.flatten(2).transpose(1, 2) + self.position)
+        tokens = self.attention(sixteen.flatten(2).transpose(1, 2) + self._position(sixteen.shape[-1]))
         sixteen = tokens.transpose(1, 2).reshape(sixteen.shape)
         top = F.interpolate(self.from_sixteen(sixteen), scale_factor=2.0, mode="bilinear", align_corners=False)
         joined = top + self.from_eight(eight) + self.from_four(four)
         return [four, eight, sixteen, self.out(self.join(joined))]
+
+    def _position(self, side: int) -> torch.Tensor:
+        """Position code of side x side tokens; interpolated for frames of another size (training starts with small ones)."""
+        own = round(self.position.shape[1] ** 0.5)
+        if side == own:
+            return self.position
+        grid = self.position.transpose(1, 2).unflatten(2, (own, own))
+        grid = F.interpolate(grid, (side, side), mode="bilinear", align_corners=False)
+        return grid.flatten(2).transpose(1, 2)
 
 
 class Residual(nn.Module):

@@ -30,13 +30,14 @@ class WarpConfig:
     Attributes:
         widths: channels at full, 1/2, 1/4, 1/8 and 1/16 resolution.
         steps: squarings of the integration.
-        passes: how often the network corrects its own result; all passes share their weights.
+        passes: how often the network corrects its own result; all passes share their weights, and any number may be
+            asked for: large displacements gain by more.
         reach: largest velocity a pass can predict, in frame half-widths.
     """
 
     widths: tuple[int, ...] = (16, 32, 48, 64, 64)
     steps: int = 7
-    passes: int = 3
+    passes: int = 10
     reach: float = 0.25
 
 
@@ -60,11 +61,13 @@ class WarpNetwork(nn.Module):
         """Field (B, 2, s, s) that carries moving (B, 1, s, s) onto fixed (B, 1, s, s); s a multiple of 16."""
         return self.fields(moving, fixed)[0]
 
-    def fields(self, moving: torch.Tensor, fixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def fields(
+        self, moving: torch.Tensor, fixed: torch.Tensor, passes: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The field, and the velocities (B, 2 * passes, s/2, s/2) whose smoothness a loss may ask for."""
         moving, fixed = _standardise(moving, fixed)
         field, velocities = None, []
-        for _ in range(self.config.passes):
+        for _ in range(passes or self.config.passes):
             seen = moving if field is None else warp(moving, field)
             velocities.append(self.velocity(seen, fixed))
             step = _enlarge(integrate(velocities[-1], self.config.steps), fixed.shape[-1])
@@ -138,9 +141,14 @@ def _block(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
 
 
 def _blur(images: torch.Tensor, width: int) -> torch.Tensor:
-    """Two box filters of an odd width."""
-    for _ in range(2):
-        images = F.avg_pool2d(images, width, 1, width // 2, count_include_pad=False)
+    """Two box filters of an odd width at once, borders replicated."""
+    reach = width - 1
+    taps = [(width - abs(offset)) / width**2 for offset in range(-reach, reach + 1)]
+    for axis in (-2, -1):
+        length = images.shape[axis]
+        padding = (0, 0, reach, reach) if axis == -2 else (reach, reach, 0, 0)
+        padded = F.pad(images, padding, mode="replicate")
+        images = sum(tap * padded.narrow(axis, start, length) for start, tap in enumerate(taps))
     return images
 
 

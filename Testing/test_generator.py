@@ -1,0 +1,60 @@
+"""The image generator: shapes, ranges, determinism, and that consecutive slices belong together."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from Testing.training.fields import Random, enlarge, spline_matrix
+from Testing.training.looks import PRESETS, render
+from Testing.training.prompts import KINDS, draw_boxes, draw_points, draw_prompts
+from Testing.training.shapes import draw_scene, labels
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_a_seed_decides_every_pixel(preset):
+    kind = next(iter(PRESETS[preset][1]))
+
+    def draw(seed):
+        random = Random(seed)
+        scene = draw_scene(random, 1, 2, kind)
+        return render(random, scene, preset, 64), labels(scene, 128)
+
+    (first, first_labels), (again, again_labels), (other, _) = draw(3), draw(3), draw(4)
+    assert first.shape == (1, 2, 3 if preset in ("endoscopy", "skin", "cells") else 1, 256, 256)
+    assert first_labels.shape == (1, 2, 128, 128)
+    assert 0 <= first.min() and first.max() <= 1
+    assert torch.equal(first, again) and torch.equal(first_labels, again_labels)
+    assert not torch.equal(first, other)
+
+
+def test_consecutive_slices_share_their_structures():
+    scene = draw_scene(Random(5), 6, 2)
+    label = labels(scene, 128)
+    agreement = (label[:, 0] == label[:, 1]).float().mean((1, 2))
+    assert agreement.mean() > 0.6
+    assert not torch.equal(label[:, 0], label[:, 1])
+    assert all(len(one.unique()) >= 3 for one in label[:, 0])
+
+
+def test_interpolation_weights_sum_to_one():
+    assert spline_matrix(32, 4, "cpu").sum(1).allclose(torch.ones(32), atol=1e-5)
+    assert enlarge(torch.ones(1, 64, 64), 100).float().allclose(torch.ones(100, 100), atol=0.02)
+
+
+def test_prompts_describe_their_mask():
+    mask = torch.zeros(2, 1, 128, 128)
+    mask[:, :, 40:80, 30:70] = 1
+    random = Random(1)
+    boxes = draw_boxes(random, mask, grown=False)
+    assert (boxes - torch.tensor([60.0, 80.0, 140.0, 160.0])).abs().max() < 10
+    points, kinds = draw_points(random, mask, single=False)
+    assert points.shape == (2, 8, 2) and kinds.shape == (2, 8)
+    inside = mask[0, 0].bool()[(points[..., 1] / 2).long(), (points[..., 0] / 2).long()]
+    assert inside[kinds == 1].float().mean() > 0.9
+    assert not inside[kinds == 0].any()
+    for kind in KINDS:
+        prompts = draw_prompts(random, kind, mask, mask)
+        assert (prompts.mask_logits is not None) == kind.startswith("carried")
+        assert (prompts.boxes is not None) == ("box" in kind)
+        assert (prompts.points is not None) == ("point" in kind)
