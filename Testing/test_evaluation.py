@@ -61,7 +61,7 @@ def write_image(folder: Path, seed: int, colour: bool) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Two sets of volumes, one of them without true spacing and with two volumes a patient, and one of colour images."""
+    """Two sets of volumes, one without true spacing and with two volumes a patient, and one of colour images."""
     root = tmp_path_factory.mktemp("data")
     for name, cases in (("balls", ["a", "b"]), ("acdc", ["p1_frame01", "p1_frame09", "p2_frame01", "p3_frame01"])):
         for seed, case in enumerate(cases):
@@ -139,7 +139,9 @@ def test_no_millimetres_where_the_spacing_is_nominal(evaluate):
     figures = evaluate("--methods", "copy", "--sets", "balls,acdc")[1]
     assert figures["sets"]["acdc"]["copy"][BALL]["nsd_2mm"] is None
     assert figures["sets"]["balls"]["copy"][BALL]["nsd_2mm"] > 0
-    assert figures["mean"]["copy"]["hd95_mm"] == pytest.approx(figures["sets"]["balls"]["copy"]["mean"]["hd95_mm"], abs=1e-4)
+    assert figures["mean"]["copy"]["hd95_mm"] == pytest.approx(
+        figures["sets"]["balls"]["copy"]["mean"]["hd95_mm"], abs=1e-4
+    )
 
 
 def test_the_reference_slice_is_given_and_not_scored(evaluate, data):

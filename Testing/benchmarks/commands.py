@@ -68,7 +68,9 @@ def main() -> int:
                 code = ["-c", TWO_STRUCTURES, str(volume), str(reference), json.dumps(vars(arguments))]
                 first, second = json.loads(measure(code).output.splitlines()[-1])
                 print_row("    the first structure of a volume, in one process", first, None, "")
-                print_row("    the second structure of that volume", second, None, f"half of it, is {second / first:.2f}")
+                print_row(
+                    "    the second structure of that volume", second, None, f"half of it, is {second / first:.2f}"
+                )
     return 0
 
 

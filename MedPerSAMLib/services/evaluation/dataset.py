@@ -60,7 +60,7 @@ class Case:
         for path in (self.folder / "labels.json", self.folder.parent / "labels.json"):
             if path.is_file():
                 return _read_label_table(path)
-        raise InputError(f"{self.folder.parent} has no labels.json; write one such as {{\"1\": \"liver\"}} there.")
+        raise InputError(f'{self.folder.parent} has no labels.json; write one such as {{"1": "liver"}} there.')
 
     def read_volume(self) -> tuple[Volume, np.ndarray]:
         """The volume, and its label values (slices, rows, columns) int on the same grid; slices are axial (k)."""
@@ -151,7 +151,9 @@ class Dataset:
         if not folder.is_dir():
             raise InputError(f"There is no folder {folder}; give the folder that holds the labelled sets.")
         if _cases(folder):
-            raise InputError(f"{folder} is a single set; give its parent {folder.resolve().parent} and --sets {folder.name}.")
+            raise InputError(
+                f"{folder} is a single set; give its parent {folder.resolve().parent} and --sets {folder.name}."
+            )
         sets = [LabelledSet(path.name, cases) for path in sorted(folder.iterdir()) if (cases := _cases(path))]
         if not sets:
             raise InputError(
@@ -178,7 +180,9 @@ def _cases(folder: Path) -> tuple[Case, ...]:
     if not folder.is_dir():
         return ()
     for suffix in (VOLUME_SUFFIX, IMAGE_SUFFIX):
-        found = sorted(path.parent for path in folder.glob(f"*/image{suffix}") if path.with_name(f"label{suffix}").is_file())
+        found = sorted(
+            path.parent for path in folder.glob(f"*/image{suffix}") if path.with_name(f"label{suffix}").is_file()
+        )
         if found:
             return tuple(Case(folder.name, path, suffix) for path in found)
     return ()
@@ -188,4 +192,6 @@ def _read_label_table(path: Path) -> dict[int, str]:
     try:
         return {int(value): str(name) for value, name in json.loads(path.read_text(encoding="utf-8")).items()}
     except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not a table of label values and names such as {{\"1\": \"liver\"}}; correct it.") from error
+        raise InputError(
+            f'{path} is not a table of label values and names such as {{"1": "liver"}}; correct it.'
+        ) from error

@@ -97,7 +97,9 @@ def _pairs(labelled: LabelledSet, label: str) -> tuple[ImagePair, list[ImagePair
         reference = _image(first, label)
         targets = [_image(case, label) for case in others]
     if reference is None or np.count_nonzero(reference.truth) < MINIMUM_REFERENCE_PIXELS:
-        raise InputError(f"{labelled.name}: the reference case {first.name} shows no {label}; leave it out by --labels.")
+        raise InputError(
+            f"{labelled.name}: the reference case {first.name} shows no {label}; leave it out by --labels."
+        )
     if not targets:
         raise InputError(f"{labelled.name} has no second case that {label} could be carried to; add cases.")
     return reference, targets

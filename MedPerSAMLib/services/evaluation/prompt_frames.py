@@ -1,4 +1,4 @@
-"""The questions of protocol ``prompts`` in the frames in which the model sees them, and prompts made from their truth."""
+"""The questions of protocol ``prompts`` in the frames that the model sees, and prompts made from their truth."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class PromptFrames:
         import torch
 
         images = [_as_tensor(question.image) for question in self.questions]
-        return self._predictor.encode(torch.cat([f.sample(i).expand(-1, 3, -1, -1) for f, i in zip(self._frames, images)]))
+        return self._predictor.encode(
+            torch.cat([f.sample(i).expand(-1, 3, -1, -1) for f, i in zip(self._frames, images)])
+        )
 
     def boxes(self) -> torch.Tensor:
         """(B, 4) the true boxes in frame pixels, each side moved by up to BOX_SHIFT_PIXELS.
@@ -60,7 +62,9 @@ class PromptFrames:
         boxes = []
         for question, frame in zip(self.questions, self._frames):
             (row, column), (height, width) = mask_extent(question.truth)
-            corners = frame.to_frame(np.array([[row - height / 2, column - width / 2], [row + height / 2, column + width / 2]]))
+            corners = frame.to_frame(
+                np.array([[row - height / 2, column - width / 2], [row + height / 2, column + width / 2]])
+            )
             name = f"{question.case} {question.label} {question.index} {self._zoomed}"
             moved = np.random.default_rng([self._seed, zlib.crc32(name.encode())]).uniform(-1, 1, 4) * BOX_SHIFT_PIXELS
             x0, y0, x1, y1 = corners.reshape(4) + moved
@@ -77,7 +81,9 @@ class PromptFrames:
             depth = ndimage.distance_transform_edt(np.pad(question.truth, 1), sampling=question.spacing)[1:-1, 1:-1]
             deepest = np.array(np.unravel_index(np.argmax(depth), depth.shape))
             points.append(frame.to_frame(deepest + 0.5))
-        return torch.tensor(np.array(points), dtype=torch.float32)[:, None], torch.ones(len(points), 1, dtype=torch.int64)
+        return torch.tensor(np.array(points), dtype=torch.float32)[:, None], torch.ones(
+            len(points), 1, dtype=torch.int64
+        )
 
     def carried_by(self, network: WarpNetwork) -> torch.Tensor:
         """(B, 1, m, m) the next slices' true masks carried by one forward pass, in 0..1, at the mask prompt's size."""
@@ -131,7 +137,9 @@ class PromptFrames:
         parts = []
         for name in ("next_image", "image", "next_truth"):
             arrays = [_as_tensor(getattr(question, name)) for question in self.questions]
-            parts.append(torch.nn.functional.avg_pool2d(torch.cat([f.sample(a) for f, a in zip(self._frames, arrays)]), shrink))
+            parts.append(
+                torch.nn.functional.avg_pool2d(torch.cat([f.sample(a) for f, a in zip(self._frames, arrays)]), shrink)
+            )
         return tuple(parts)
 
 

@@ -91,7 +91,9 @@ class PromptsProtocol(Protocol):
         kinds = unique(record.method for record in judged)
         sets = unique(record.set_name for record in judged)
         return {
-            "predicted_iou_spearman": {kind: _iou_correlation([r for r in judged if r.method == kind]) for kind in kinds}
+            "predicted_iou_spearman": {
+                kind: _iou_correlation([r for r in judged if r.method == kind]) for kind in kinds
+            }
             | {"all": _iou_correlation(judged)},
             "predicted_iou_spearman_per_set": {
                 name: _iou_correlation([record for record in judged if record.set_name == name]) for name in sets

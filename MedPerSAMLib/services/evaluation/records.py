@@ -58,7 +58,9 @@ def mean_per_set(records: Sequence[Record]) -> dict[str, dict[str, dict[str, dic
     return result
 
 
-def mean_over_sets(sets: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | None]]]]) -> dict[str, dict[str, float | None]]:
+def mean_over_sets(
+    sets: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | None]]]],
+) -> dict[str, dict[str, float | None]]:
     """``method -> figures``: means over the sets' ``mean`` entries; ``n`` is the number of sets."""
     methods = unique(method for methods in sets.values() for method in methods)
     return {method: _mean_of([own[method]["mean"] for own in sets.values() if method in own]) for method in methods}

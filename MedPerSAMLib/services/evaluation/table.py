@@ -23,7 +23,10 @@ def tables(content: Mapping[str, object], columns: Mapping[str, str]) -> str:
 def _set_table(name: str, methods: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
     labels = list(dict.fromkeys(label for figures in methods.values() for label in figures if label != "mean"))
     columns = ["mean", *labels] if len(labels) > 1 else ["mean"]
-    rows = [[method, *(_number(figures.get(label, {}).get("dice")) for label in columns)] for method, figures in methods.items()]
+    rows = [
+        [method, *(_number(figures.get(label, {}).get("dice")) for label in columns)]
+        for method, figures in methods.items()
+    ]
     counts = ["n", *(str(max(f.get(label, {}).get("n", 0) for f in methods.values())) for label in columns)]
     return _text([f"{name}: Dice", *(_short(label) for label in columns)], [*rows, counts])
 
@@ -33,7 +36,11 @@ def _sets_by_methods(content: Mapping[str, object]) -> str:
     if len(sets) < 2:
         return ""
     rows = [
-        [method, *(_number(own.get(method, {}).get("mean", {}).get("dice")) for own in sets.values()), _number(figures["dice"])]
+        [
+            method,
+            *(_number(own.get(method, {}).get("mean", {}).get("dice")) for own in sets.values()),
+            _number(figures["dice"]),
+        ]
         for method, figures in mean.items()
     ]
     return _text(["all sets: Dice", *(_short(name) for name in sets), "mean"], rows)

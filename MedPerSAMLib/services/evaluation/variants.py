@@ -31,7 +31,9 @@ class Variant:
         """A fresh instance of the method."""
         from MedPerSAMLib.core.methods import method_class
 
-        return method_class(self.method)() if self.settings is None else method_class(self.method)(settings=self.settings)
+        return (
+            method_class(self.method)() if self.settings is None else method_class(self.method)(settings=self.settings)
+        )
 
     @property
     def needs_model(self) -> bool:
@@ -115,7 +117,9 @@ def _changed_settings(method: str, changes: str) -> object:
         try:
             values[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError) as error:
-            raise InputError(f"{value!r} is no value for {method}'s {key}; write a number, True, False or None.") from error
+            raise InputError(
+                f"{value!r} is no value for {method}'s {key}; write a number, True, False or None."
+            ) from error
     return changed(getattr(Variant(method, method).create(), "settings", None), values)
 
 
@@ -150,7 +154,9 @@ def _missing_package(method: type) -> str | None:
     inside = np.zeros((3, 8, 8), bool)
     inside[:, 2:6, 2:6] = True
     try:
-        method().propagate(VolumeSession(Volume(inside.astype(np.float32))), Reference({1: inside[1]}), Progress(), None)
+        method().propagate(
+            VolumeSession(Volume(inside.astype(np.float32))), Reference({1: inside[1]}), Progress(), None
+        )
     except DependencyError as error:
         return str(error)
     except MedPerSAMError:
