@@ -6,14 +6,14 @@ much it looks like the structure. Unlike a chain of warps it knows nothing of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from MedPerSAMLib.core.features import CONTEXT, Window, local_features, window_around
+from MedPerSAMLib.core.features import Window, context_features, level_features, local_features, window_around
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class AppearanceSettings:
             to it, and without them whatever the annotated slice does not show would be judged by extrapolation.
         strange_context: part of the training pixels whose coarse features are those of another pixel: the same structure
             has other neighbours on other slices (an aorta leaves the lungs for the abdomen).
+        brightness: deviation of a change of brightness between images, intensities in 0..1; slices of one volume have none.
         limit: largest log-odds that one pixel may claim.
     """
 
@@ -44,6 +45,7 @@ class AppearanceSettings:
     far: float = 0.2
     unlabelled: float = 0.3
     strange_context: float = 0.5
+    brightness: float = 0.0
     limit: float = 3.0
 
 
@@ -51,14 +53,18 @@ class Appearance:
     """The trained classifier of one structure.
 
     Args:
-        planes: (slices, rows, columns) float32 in 0..1, the working slices.
-        references: slice index -> (rows, columns) bool on the working grid, none empty.
+        planes: working slices or images, each (rows, columns) float32 in 0..1 or (rows, columns, 3) colour.
+        references: index -> (rows, columns) bool on the working grid, none empty.
         settings: how to train.
         seed: of initial weights and samples.
     """
 
     def __init__(
-        self, planes: np.ndarray, references: Mapping[int, np.ndarray], settings: AppearanceSettings, seed: int
+        self,
+        planes: Sequence[np.ndarray],
+        references: Mapping[int, np.ndarray],
+        settings: AppearanceSettings,
+        seed: int,
     ) -> None:
         self._planes, self.settings = planes, settings
         rng = np.random.default_rng(seed)
@@ -71,7 +77,7 @@ class Appearance:
         around = np.concatenate([around, *self._unlabelled(references, len(around), rng)])
         both = np.concatenate([inside, around])
         self._mean, self._deviation = both.mean(axis=0), both.std(axis=0) + 1e-4
-        self._layers = _train(self._standardise(inside), self._standardise(around), settings, rng, seed)
+        self._layers = _train(self._standardise(inside), self._standardise(around), settings, self._brightness_step(), rng, seed)
 
     def log_odds(self, index: int, window: Window) -> np.ndarray:
         """(window rows, window columns) float32 in -limit..limit, positive where slice ``index`` looks like the structure."""
@@ -100,13 +106,14 @@ class Appearance:
         chosen = rng.choice(others, min(len(others), 8), replace=False)
         samples = []
         for index in chosen:
-            features = local_features(self._planes[index], near).reshape(-1, self._features)
+            features = local_features(self._planes[index], near)
+            features = features.reshape(-1, features.shape[-1])
             samples.append(features[rng.integers(len(features), size=wanted // len(chosen) + 1)])
         return samples
 
-    @property
-    def _features(self) -> int:
-        return local_features(self._planes[0, :2, :2]).shape[-1]
+    def _brightness_step(self) -> np.ndarray:
+        """(F,) what a change of brightness by one deviation adds to standardised features."""
+        return (self.settings.brightness * level_features(len(self._mean)) / self._deviation).astype(np.float32)
 
     def _standardise(self, features: np.ndarray) -> np.ndarray:
         return (features - self._mean) / self._deviation
@@ -133,7 +140,12 @@ def _negatives(mask: np.ndarray, settings: AppearanceSettings, rng: np.random.Ge
 
 
 def _train(
-    inside: np.ndarray, around: np.ndarray, settings: AppearanceSettings, rng: np.random.Generator, seed: int
+    inside: np.ndarray,
+    around: np.ndarray,
+    settings: AppearanceSettings,
+    brightness_step: np.ndarray,
+    rng: np.random.Generator,
+    seed: int,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Weights and biases of the classifier, trained to tell standardised (n, F) features of both classes apart."""
     generator = torch.Generator().manual_seed(seed)
@@ -147,12 +159,16 @@ def _train(
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     classes = [torch.from_numpy(inside), torch.from_numpy(around)]
+    context = torch.from_numpy(context_features(inside.shape[1]))
+    brightness = torch.from_numpy(brightness_step)
     truth = torch.cat([torch.ones(settings.batch), torch.zeros(settings.batch)])
     with torch.enable_grad():
         for _ in range(settings.steps):
             x = torch.cat([c[rng.integers(len(c), size=settings.batch)] for c in classes])
             strange = torch.from_numpy(rng.random(len(x)) < settings.strange_context)
-            x[strange, CONTEXT] = x[torch.from_numpy(rng.permutation(len(x)))][strange, CONTEXT]
+            x = torch.where(strange[:, None] & context, x[torch.from_numpy(rng.permutation(len(x)))], x)
+            if settings.brightness:
+                x = x + brightness * torch.randn(len(x), 1, generator=generator)
             x = x + settings.noise * torch.randn(x.shape, generator=generator)
             for number in range(0, len(parameters), 2):
                 x = x @ parameters[number] + parameters[number + 1]

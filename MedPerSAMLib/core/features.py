@@ -11,8 +11,24 @@ SCALES = (1.0, 2.0, 4.0, 8.0)
 _FINEST_GRADIENT_SCALES = 3
 """Scales whose gradient is used; coarser gradients repeat the means."""
 
-CONTEXT = slice(7, 12)
-"""The features of the two coarsest scales: what surrounds a pixel rather than the pixel itself."""
+PER_CHANNEL = 12
+_CONTEXT = slice(7, 12)
+_LEVELS = (0, 1, 4, 7, 10)
+
+
+def context_features(count: int) -> np.ndarray:
+    """(count,) bool, the features of the two coarsest scales: a pixel's surroundings rather than the pixel itself."""
+    one = np.zeros(PER_CHANNEL, bool)
+    one[_CONTEXT] = True
+    return np.tile(one, count // PER_CHANNEL)
+
+
+def level_features(count: int) -> np.ndarray:
+    """(count,) bool, the features that a change of brightness adds to: the intensity and its means."""
+    one = np.zeros(PER_CHANNEL, bool)
+    one[list(_LEVELS)] = True
+    return np.tile(one, count // PER_CHANNEL)
+
 
 _REACH = 3.0
 
@@ -32,12 +48,14 @@ def local_features(plane: np.ndarray, window: Window | None = None) -> np.ndarra
     """Intensity, and mean, deviation and gradient of its neighbourhood at each scale.
 
     Args:
-        plane: (rows, columns) float32 in 0..1.
+        plane: (rows, columns) float32 in 0..1, or (rows, columns, 3) colour.
         window: the part to compute; everything where None.
 
     Returns:
-        (window rows, window columns, 12) float32.
+        (window rows, window columns, 12) float32, or 36 for colour.
     """
+    if plane.ndim == 3:
+        return np.concatenate([local_features(plane[..., channel], window) for channel in range(plane.shape[2])], axis=-1)
     window = (slice(0, plane.shape[0]), slice(0, plane.shape[1])) if window is None else window
     margin = int(_REACH * max(SCALES)) + 1
     padded = tuple(slice(max(0, w.start - margin), min(n, w.stop + margin)) for w, n in zip(window, plane.shape))
