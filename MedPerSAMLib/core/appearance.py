@@ -6,6 +6,7 @@ much it looks like the structure. Unlike a chain of warps it knows nothing of th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,7 +78,9 @@ class Appearance:
         around = np.concatenate([around, *self._unlabelled(references, len(around), rng)])
         both = np.concatenate([inside, around])
         self._mean, self._deviation = both.mean(axis=0), both.std(axis=0) + 1e-4
-        self._layers = _train(self._standardise(inside), self._standardise(around), settings, self._brightness_step(), rng, seed)
+        self._layers = _train(
+            self._standardise(inside), self._standardise(around), settings, self._brightness_step(), rng, seed
+        )
 
     def log_odds(self, index: int, window: Window) -> np.ndarray:
         """(window rows, window columns) float32 in -limit..limit, positive where slice ``index`` looks like the structure."""
@@ -96,7 +99,9 @@ class Appearance:
         outside = ring[window]
         return float(probability[mask[window]].mean() - (probability[outside].mean() if outside.any() else 0.0))
 
-    def _unlabelled(self, references: Mapping[int, np.ndarray], count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    def _unlabelled(
+        self, references: Mapping[int, np.ndarray], count: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
         wanted = round(count * self.settings.unlabelled / (1 - self.settings.unlabelled))
         others = np.setdiff1d(np.arange(len(self._planes)), list(references))
         if not len(others) or not wanted:
@@ -151,7 +156,7 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     widths = (inside.shape[1], settings.hidden, settings.hidden, 1)
     parameters = []
-    for fan_in, fan_out in zip(widths, widths[1:]):
+    for fan_in, fan_out in itertools.pairwise(widths):
         bound = fan_in**-0.5
         parameters.append((torch.rand(fan_in, fan_out, generator=generator) * 2 - 1) * bound)
         parameters.append((torch.rand(fan_out, generator=generator) * 2 - 1) * bound)

@@ -55,7 +55,9 @@ def local_features(plane: np.ndarray, window: Window | None = None) -> np.ndarra
         (window rows, window columns, 12) float32, or 36 for colour.
     """
     if plane.ndim == 3:
-        return np.concatenate([local_features(plane[..., channel], window) for channel in range(plane.shape[2])], axis=-1)
+        return np.concatenate(
+            [local_features(plane[..., channel], window) for channel in range(plane.shape[2])], axis=-1
+        )
     window = (slice(0, plane.shape[0]), slice(0, plane.shape[1])) if window is None else window
     margin = int(_REACH * max(SCALES)) + 1
     padded = tuple(slice(max(0, w.start - margin), min(n, w.stop + margin)) for w, n in zip(window, plane.shape))

@@ -31,7 +31,9 @@ class WorkingGrid:
     pixel: float
 
     @classmethod
-    def of(cls, native_shape: tuple[int, int], spacing: tuple[float, float], longest: int = LONGEST_SIDE) -> WorkingGrid:
+    def of(
+        cls, native_shape: tuple[int, int], spacing: tuple[float, float], longest: int = LONGEST_SIDE
+    ) -> WorkingGrid:
         """The grid for slices of ``native_shape`` with ``spacing`` mm per (row, column)."""
         size = [n * s for n, s in zip(native_shape, spacing)]
         pixel = max(min(spacing), max(size) / longest)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings
 from MedPerSAMLib.core.methods.slicewise import open_slices
 from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
 from MedPerSAMLib.core.propagate.chain import ChainParts
 from MedPerSAMLib.core.propagate.merge import Layout, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
-from MedPerSAMLib.core.propagate.refiner import RefinerSettings, SamRefiner
+from MedPerSAMLib.core.propagate.refiner import SamRefiner
 from MedPerSAMLib.core.propagate.step import StepSettings
 from MedPerSAMLib.core.session import VolumeSession
 from MedPerSAMLib.core.task import Propagation, Reference
@@ -85,9 +84,10 @@ class MedPerSAM:
         refiner = None
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
-            refiner = SamRefiner(
-                session.predictor, session.embedder, grid, session.in_plane_spacing, masks, s.refine, session.seed
+            questioner = Questioner(
+                session.predictor, session.embedder, grid, session.in_plane_spacing, s.refine, session.seed
             )
+            refiner = SamRefiner(questioner, questioner, masks, s.refine, session.seed)
         parts = ChainParts(
             planes,
             session.fields,

@@ -9,6 +9,7 @@ import numpy as np
 
 from MedPerSAMLib.core.appearance import Appearance, radius
 from MedPerSAMLib.core.features import Window, window_around
+from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
 from MedPerSAMLib.core.propagate.step import StepSettings, correct
 from MedPerSAMLib.core.warp.fields import NeighbourFields
@@ -146,9 +147,3 @@ def sight(parts: ChainParts, index: int, mask: np.ndarray) -> Sight:
     """What is seen of a non-empty mask on a slice."""
     contrast = parts.appearance.contrast(index, mask)
     return Sight(int(np.count_nonzero(mask)), float(np.median(parts.planes[index][mask])), contrast)
-
-
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice of two bool masks; 1 where both are empty."""
-    total = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2 * np.count_nonzero(a & b) / total if total else 1.0

@@ -10,7 +10,9 @@ from scipy import ndimage
 _FAR = 6.0
 
 
-def smooth_across(scores: np.ndarray, present: np.ndarray, references: Mapping[int, np.ndarray], width: float) -> np.ndarray:
+def smooth_across(
+    scores: np.ndarray, present: np.ndarray, references: Mapping[int, np.ndarray], width: float
+) -> np.ndarray:
     """Smooth (slices, rows, columns) log-odds along the slices, annotated slices held fixed.
 
     Args:

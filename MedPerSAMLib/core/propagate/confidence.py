@@ -17,7 +17,9 @@ def step_confidence(signs: Mapping[str, float]) -> float:
         signs: in 0..1: ``cycle`` Dice of the mask carried back with the mask it came from, ``kept`` Dice of the corrected
             with the carried mask, ``agreement`` Dice of SAM's with the carried mask, ``predicted_iou`` SAM's own estimate.
     """
-    return float(np.prod([np.clip(signs[name], 0.01, 1.0) ** power for name, power in EXPONENTS.items() if name in signs]))
+    return float(
+        np.prod([np.clip(signs[name], 0.01, 1.0) ** power for name, power in EXPONENTS.items() if name in signs])
+    )
 
 
 def chain_confidence(steps: list[float], evidence: list[float]) -> list[float]:

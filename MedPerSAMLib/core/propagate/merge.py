@@ -82,9 +82,7 @@ def run_chains(
             link = chain.advance()
             if link is not None:
                 done += 1
-                progress.slice_done(
-                    link.index, grid.to_native(link.mask[None])[0] > 0.5, step_confidence(link.signs)
-                )
+                progress.slice_done(link.index, grid.to_native(link.mask[None])[0] > 0.5, step_confidence(link.signs))
     progress.step("putting the slices together", 0, 1)
     return _together(parts, layout, grid, reference, count, smoothing, [chain.finish() for chain in chains], progress)
 

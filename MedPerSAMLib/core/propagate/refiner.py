@@ -1,227 +1,87 @@
-"""SAM on one slice: the carried mask becomes mask, point and box prompts of a frozen SAM, whose mask refines the prompts.
+"""SAM's part in a chain: what it says of a carried mask, weighted by how well it repairs damaged copies of the annotation.
 
-METHOD.md section 1, Prompts and Refinement; Figure 1 of Med-PerSAM. What SAM says enters a chain's step as log-odds, weighted
-by how well SAM repairs damaged copies of the annotated mask: a weak model must not overrule a good warp.
+A weak model must not overrule a good warp, and which of them is weak differs from case to case; so the weight is chosen on
+the annotated slice, without any other label (METHOD.md section 1, calibration and fusion).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 from MedPerSAMLib.core.appearance import radius
-from MedPerSAMLib.core.embeddings import Embedder
 from MedPerSAMLib.core.features import Window
-from MedPerSAMLib.core.frame import Frame, mask_extent
-from MedPerSAMLib.core.grid import WorkingGrid
-from MedPerSAMLib.core.prompts.box import box_prompt
-from MedPerSAMLib.core.prompts.mask_prompt import mask_prompt
-from MedPerSAMLib.core.prompts.points import PointSettings, point_prompts
-from MedPerSAMLib.core.propagate.chain import dice
-from MedPerSAMLib.core.sam.predictor import Predictor, Prompts, upsample
-
-
-@dataclass(frozen=True)
-class RefinerSettings:
-    """How SAM is asked and how far it is believed.
-
-    Attributes:
-        box, mask, points: which prompts are given; a mask is never given alone.
-        rounds: decoder passes after the first.
-        settled: Dice of two passes' masks at which no further pass is made.
-        zoom_share: part of the frame's side that the structure's box spans.
-        whole_slice_share: where the box spans this part of the whole slice's frame, the whole slice is shown, whose
-            embedding serves every structure.
-        sharpness: logits of the mask prompt that are tried on the annotated slice.
-        limit: largest log-odds that SAM may claim for a pixel.
-        weight: of SAM's log-odds where it repairs damaged masks as well as the damage was large.
-        least_agreement: Dice with the carried mask below which SAM's answer is a leak or a loss and is dropped.
-        area_range: area relative to the carried mask outside which it is dropped as well.
-        damaged_copies: of each annotated mask, on which sharpness and weight are chosen.
-    """
-
-    box: bool = True
-    mask: bool = True
-    points: bool = True
-    rounds: int = 1
-    settled: float = 0.98
-    zoom_share: float = 1 / 2.2
-    whole_slice_share: float = 0.33
-    sharpness: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0)
-    limit: float = 3.0
-    weight: float = 0.5
-    least_agreement: float = 0.5
-    area_range: tuple[float, float] = (0.4, 2.5)
-    damaged_copies: int = 4
-    point_settings: PointSettings = PointSettings()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """SAM's answer on one slice.
-
-    Attributes:
-        log_odds: (rows, columns) float32 on the working grid, about -10 far outside the frame.
-        predicted_iou: SAM's own estimate, 0..1.
-    """
-
-    log_odds: np.ndarray
-    predicted_iou: float
+from MedPerSAMLib.core.overlap import dice
+from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
 
 
 class SamRefiner:
-    """Asks a frozen SAM about one structure.
+    """Gives a chain SAM's log-odds for a carried mask.
 
     Args:
-        predictor: the frozen SAM.
-        embedder: of the volume's native slices.
-        grid: the working grid.
-        spacing: millimetres per native (row, column).
-        references: slice index -> (rows, columns) bool on the working grid.
-        settings: how SAM is asked.
-        seed: of point cells and damaged copies.
+        questioner: asks SAM on the slices that the chain visits.
+        annotated: asks SAM on the annotated slices or image; the same object within a volume.
+        references: annotated index -> (rows, columns) bool on the annotated working grid.
+        settings: how SAM is asked and believed.
+        seed: of the damaged copies.
     """
 
     def __init__(
         self,
-        predictor: Predictor,
-        embedder: Embedder,
-        grid: WorkingGrid,
-        spacing: tuple[float, float],
+        questioner: Questioner,
+        annotated: Questioner,
         references: Mapping[int, np.ndarray],
         settings: RefinerSettings,
         seed: int,
     ) -> None:
-        self._predictor, self._embedder, self._grid, self._spacing = predictor, embedder, grid, spacing
-        self.settings, self._seed = settings, seed
-        self._prototypes = [self._prototype(index, mask) for index, mask in references.items()]
-        self.sharpness, self.weight = self._calibrate(references)
+        self._questioner, self._annotated, self._settings = questioner, annotated, settings
+        prototypes = [annotated.prototype(index, mask) for index, mask in references.items()]
+        questioner.prototypes = annotated.prototypes = prototypes
+        self.sharpness, self.weight = self._calibrate(references, np.random.default_rng(seed))
 
     def __call__(self, index: int, carried: np.ndarray, window: Window) -> tuple[np.ndarray | None, dict[str, float]]:
         """Weighted log-odds in the window for a carried mask, or None where SAM's answer is no help."""
-        answer = self.ask(index, carried, self.sharpness)
+        answer = self._questioner.ask(index, carried, self.sharpness)
         found = answer.log_odds > 0
         agreement = dice(found, carried)
         signs = {"predicted_iou": answer.predicted_iou, "agreement": agreement}
         share = np.count_nonzero(found) / np.count_nonzero(carried)
-        low, high = self.settings.area_range
-        if agreement < self.settings.least_agreement or not low <= share <= high or not self.weight:
+        low, high = self._settings.area_range
+        if agreement < self._settings.least_agreement or not low <= share <= high or not self.weight:
             return None, signs
-        limit = self.settings.limit
+        limit = self._settings.limit
         return self.weight * np.clip(answer.log_odds[window], -limit, limit), signs
 
-    def ask(self, index: int, mask: np.ndarray, sharpness: float) -> Answer:
-        """SAM's mask on slice ``index``, prompted by a non-empty (rows, columns) bool mask on the working grid."""
-        frame, on_grid = self._frames(mask)
-        embedding = self._embedder.embed([index], frame)
-        soft = on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])
-        size = self._predictor.mask_size
-        prompt_mask = torch.nn.functional.interpolate(soft, (size, size), mode="area")[0, 0].numpy() > 0.5
-        if not prompt_mask.any():
-            prompt_mask = torch.nn.functional.adaptive_max_pool2d(soft, size)[0, 0].numpy() > 0
-        prompts = self._prompts(embedding, prompt_mask, mask_prompt(soft, sharpness, size))
-        decoded = self._predictor.decode(embedding, prompts, multimask=True)
-        score = decoded.predicted_iou[0].cpu().numpy() + [dice(m, prompt_mask) for m in decoded.logits[0].cpu().numpy() > 0]
-        best = int(np.argmax(score))
-        logits, iou = decoded.logits[:, best : best + 1], float(decoded.predicted_iou[0, best])
-        for _ in range(self.settings.rounds):
-            found = logits[0, 0].cpu().numpy() > 0
-            if not found.any():
-                break
-            near = ndimage.binary_dilation(prompt_mask, iterations=max(1, round(0.3 * radius(prompt_mask))))
-            inside = found & near if (found & near).any() else prompt_mask
-            decoded = self._predictor.decode(embedding, self._prompts(embedding, inside, logits.clamp(-12, 12)))
-            settled = dice(decoded.logits[0, 0].cpu().numpy() > 0, found) > self.settings.settled
-            logits, iou = decoded.logits, float(decoded.predicted_iou[0, 0])
-            if settled:
-                break
-        enlarged = upsample(logits, self._predictor.frame_size).cpu()
-        return Answer(on_grid.restore(enlarged, mask.shape, -10.0)[0, 0].numpy(), iou)
-
-    def _prompts(self, embedding: torch.Tensor, mask: np.ndarray, mask_logits: torch.Tensor) -> Prompts:
-        s = self.settings
-        scale = self._predictor.frame_size / self._predictor.mask_size
-        boxes = torch.from_numpy(box_prompt(mask, scale))[None] if s.box else None
-        points = labels = None
-        if s.points or not s.box:
-            places, kinds = point_prompts(mask, self._score(embedding), scale, s.point_settings, self._seed)
-            points, labels = torch.from_numpy(places)[None], torch.from_numpy(kinds)[None]
-        return Prompts(points, labels, boxes, mask_logits if s.mask else None)
-
-    def _prototype(self, index: int, mask: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean direction of the embedding inside the annotated mask and around it, each (C,)."""
-        frame, on_grid = self._frames(mask)
-        embedding = torch.nn.functional.normalize(self._embedder.embed([index], frame)[0].cpu(), dim=0)
-        size = embedding.shape[-1]
-        soft = on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])
-        inside = torch.nn.functional.interpolate(soft, (size, size), mode="area")[0, 0]
-        around = (torch.nn.functional.max_pool2d(inside[None], 5, 1, 2)[0] > 0) & (inside <= 0)
-        weights = inside if inside.sum() > 0 else torch.nn.functional.adaptive_max_pool2d(soft, size)[0, 0]
-        return tuple(
-            torch.nn.functional.normalize((embedding * w).sum(dim=(1, 2)), dim=0) for w in (weights, around.float())
-        )
-
-    def _score(self, embedding: torch.Tensor) -> np.ndarray:
-        """(m, m) cosine to the structure's prototype less that to its surroundings' (METHOD.md section 1, g_point)."""
-        directions = torch.nn.functional.normalize(embedding.cpu(), dim=1)
-        score = sum(torch.einsum("bchw,c->bhw", directions, inside - around) for inside, around in self._prototypes)
-        return upsample(score[:, None] / len(self._prototypes), self._predictor.mask_size)[0, 0].numpy()
-
-    def _calibrate(self, references: Mapping[int, np.ndarray]) -> tuple[float, float]:
+    def _calibrate(self, references: Mapping[int, np.ndarray], rng: np.random.Generator) -> tuple[float, float]:
         """Sharpness of the mask prompt and weight of SAM, chosen on damaged copies of the annotated masks.
 
         The weight is 0 where SAM repairs nothing and grows with the part of the damage that it repairs.
         """
-        rng = np.random.default_rng(self._seed)
         copies = [
             (index, mask, damaged)
             for index, mask in references.items()
-            for damaged in (_damage(mask, rng) for _ in range(self.settings.damaged_copies))
+            for damaged in (_damage(mask, rng) for _ in range(self._settings.damaged_copies))
             if damaged.any()
         ]
         if not copies:
-            return self.settings.sharpness[-1], 0.0
+            return self._settings.sharpness[-1], 0.0
         harm = float(np.mean([1 - dice(damaged, mask) for _, mask, damaged in copies]))
         left = {
             sharpness: float(
-                np.mean([1 - dice(self.ask(index, damaged, sharpness).log_odds > 0, mask) for index, mask, damaged in copies])
+                np.mean(
+                    [
+                        1 - dice(self._annotated.ask(index, damaged, sharpness).log_odds > 0, mask)
+                        for index, mask, damaged in copies
+                    ]
+                )
             )
-            for sharpness in (self.settings.sharpness if self.settings.mask else self.settings.sharpness[-1:])
+            for sharpness in (self._settings.sharpness if self._settings.mask else self._settings.sharpness[-1:])
         }
         best = min(left, key=left.get)
         repaired = harm / max(harm + left[best], 1e-6)
-        return best, self.settings.weight * 2 * max(0.0, repaired - 0.25)
-
-    def _frames(self, mask: np.ndarray) -> tuple[Frame, Frame]:
-        """The frame that shows a mask, in native slice pixels and in working pixels.
-
-        Sizes and centres are rounded, so that the masks of neighbouring rounds and runs share one embedding.
-        """
-        size, pixel = self._predictor.frame_size, self._grid.pixel
-        full = Frame.full(self._grid.native_shape, self._spacing, size)
-        whole_mm = full.step[0] * self._spacing[0] * size
-        centre, extent = mask_extent(mask)
-        side_mm = max(max(extent) * pixel / self.settings.zoom_share, 16 * pixel)
-        if max(extent) * pixel >= self.settings.whole_slice_share * whole_mm or side_mm >= whole_mm:
-            return full, _scaled(full, self._grid.factors)
-        side_mm = float(2 ** (round(np.log2(side_mm) * 4) / 4))
-        stride = side_mm / 16 / pixel
-        centre = tuple(round(c / stride) * stride for c in centre)
-        on_grid = Frame.around(centre, side_mm, (pixel, pixel), size)
-        return _scaled(on_grid, tuple(1 / f for f in self._grid.factors)), on_grid
-
-
-def _scaled(frame: Frame, factors: tuple[float, float]) -> Frame:
-    """The same window on a grid with ``factors`` (row, column) times as many pixels."""
-    return Frame(
-        frame.size,
-        (frame.origin[0] * factors[0], frame.origin[1] * factors[1]),
-        (frame.step[0] * factors[0], frame.step[1] * factors[1]),
-    )
+        return best, self._settings.weight * 2 * max(0.0, repaired - 0.25)
 
 
 def _damage(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

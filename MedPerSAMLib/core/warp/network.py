@@ -92,7 +92,9 @@ def demons_force(moving: torch.Tensor, fixed: torch.Tensor, blur: int) -> torch.
     """Symmetric demons force (B, 2, s, s) in frame half-widths for standardised frames blurred over ``blur`` pixels."""
     moving, fixed = _blur(moving.float(), blur), _blur(fixed.float(), blur)
     padded = F.pad((moving + fixed) / 2, (1, 1, 1, 1), mode="replicate")
-    slope = torch.cat([padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]], 1)
+    slope = torch.cat(
+        [padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]], 1
+    )
     slope, error = slope / 2, fixed - moving
     pixels = error * slope / (slope.pow(2).sum(1, keepdim=True) + error**2 + 1e-3)
     return pixels * (2 / fixed.shape[-1])
