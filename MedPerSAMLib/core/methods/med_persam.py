@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings
-from MedPerSAMLib.core.methods.slicewise import open_slices
+from MedPerSAMLib.core.embeddings import Embedder
+from MedPerSAMLib.core.grid import WorkingGrid
+from MedPerSAMLib.core.methods.slicewise import annotated_mask, open_slices
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
 from MedPerSAMLib.core.propagate.chain import ChainParts
@@ -17,8 +19,9 @@ from MedPerSAMLib.core.propagate.merge import Layout, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.refiner import SamRefiner
 from MedPerSAMLib.core.propagate.step import StepSettings
-from MedPerSAMLib.core.session import VolumeSession
-from MedPerSAMLib.core.task import Propagation, Reference
+from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, same_channels, working_image
+from MedPerSAMLib.core.session import ImageSession, VolumeSession
+from MedPerSAMLib.core.task import Propagation, Reference, Transfer
 from MedPerSAMLib.errors import ModelError
 
 
@@ -32,7 +35,7 @@ class Settings:
         presence: stop where the structure ends.
         smoothing: Gaussian width across slices of the final log-odds, in slices; 0 leaves them.
         appearance_weight: of the appearance's log-odds in a step.
-        step, look, end, refine: settings of the parts.
+        step, look, end, refine, carry: settings of the parts.
     """
 
     sam: bool = True
@@ -44,6 +47,7 @@ class Settings:
     look: AppearanceSettings = AppearanceSettings()
     end: PresenceSettings = PresenceSettings()
     refine: RefinerSettings = RefinerSettings()
+    carry: TransferSettings = TransferSettings()
 
 
 class MedPerSAM:
@@ -71,10 +75,7 @@ class MedPerSAM:
         """
         s = self.settings
         indices = open_slices(session.volume, reference, slices)
-        if session.warp_network is None:
-            raise ModelError("Med-PerSAM needs the warp's weights and was given none; install MedPerSAM again.")
-        if s.sam and session.predictor is None:
-            raise ModelError("Med-PerSAM needs a SAM and was given none; choose a model, or the method 'warp'.")
+        self._check_equipment(session)
         grid, planes = session.grid, session.planes
         masks = {index: grid.mask_from_native(mask) for index, mask in reference.masks.items()}
         layout = Layout.of(indices, masks)
@@ -84,10 +85,8 @@ class MedPerSAM:
         refiner = None
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
-            questioner = Questioner(
-                session.predictor, session.embedder, grid, session.in_plane_spacing, s.refine, session.seed
-            )
-            refiner = SamRefiner(questioner, questioner, masks, s.refine, session.seed)
+            questioner = self._questioner(session, session.embedder, grid, session.in_plane_spacing)
+            refiner = SamRefiner(questioner, masks, s.refine, session.seed)
         parts = ChainParts(
             planes,
             session.fields,
@@ -100,3 +99,50 @@ class MedPerSAM:
             grid.pixel,
         )
         return run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress)
+
+    def transfer(self, session: ImageSession, progress: Progress) -> list[Transfer]:
+        """Carry the annotated image's mask to every target image.
+
+        Raises:
+            InputError: the mask is empty or does not fit its image.
+            ModelError: the session has no model, or no warp.
+            Cancelled: the user asked for it.
+        """
+        s = self.settings
+        self._check_equipment(session)
+        annotated = annotated_mask(session)
+        grid, image = working_image(session.image, s.carry.longest)
+        mask = grid.mask_from_native(annotated)
+        progress.step("learning the appearance", 0, 1)
+        planes = [image, image]
+        appearance = Appearance(planes, {0: mask}, s.carry.look, session.seed)
+        annotated_refiner = None
+        if s.sam:
+            asked = self._questioner(session, session.embedder(None), grid, (1.0, 1.0))
+            annotated_refiner = SamRefiner(asked, {0: mask}, s.refine, session.seed)
+        transfers = []
+        for number, native in enumerate(session.targets):
+            progress.step("carrying the mask", number, len(session.targets))
+            target_grid, target = working_image(same_channels(native, session.image), s.carry.longest)
+            planes[1] = target
+            refiner = None
+            if annotated_refiner is not None:
+                refiner = annotated_refiner.on(
+                    self._questioner(session, session.embedder(number), target_grid, (1.0, 1.0))
+                )
+            weight = s.appearance_weight if s.appearance else 0.0
+            pair = ImagePair(image, mask, target, session.warp_network, appearance, weight, refiner, s.carry, s.step)
+            best = pair.best()
+            transfers.append(Transfer(target_grid.to_native(best.log_odds[None])[0] > 0, best.score))
+        return transfers
+
+    def _check_equipment(self, session: VolumeSession | ImageSession) -> None:
+        if session.warp_network is None:
+            raise ModelError("Med-PerSAM needs the warp's weights and was given none; install MedPerSAM again.")
+        if self.settings.sam and session.predictor is None:
+            raise ModelError("Med-PerSAM needs a SAM and was given none; choose a model, or the method 'warp'.")
+
+    def _questioner(
+        self, session: VolumeSession | ImageSession, embedder: Embedder, grid: WorkingGrid, spacing: tuple[float, float]
+    ) -> Questioner:
+        return Questioner(session.predictor, embedder, grid, spacing, self.settings.refine, session.seed)

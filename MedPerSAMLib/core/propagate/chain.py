@@ -87,7 +87,7 @@ class Chain:
         self._parts, self._start, self._targets = parts, start, list(targets)
         self._index, self._mask = start, mask
         self.links: list[Link] = []
-        reference = sight(parts, start, mask)
+        self._reference = reference = sight(parts, start, mask)
         settings = parts.presence or PresenceSettings(tolerance=float("inf"))
         self._tracker = PresenceTracker(reference, radius(mask) * parts.pixel, settings)
         self.ended = not self._targets
@@ -103,7 +103,10 @@ class Chain:
             return None
         self.links.append(link)
         distance = abs(target - self._start) * self._parts.step_pixels * self._parts.pixel
-        link.evidence = self._tracker.log_odds(sight(self._parts, target, link.mask), distance)
+        seen = sight(self._parts, target, link.mask)
+        link.evidence = self._tracker.log_odds(seen, distance)
+        link.signs["contrast"] = float(np.clip(seen.contrast / max(0.05, self._reference.contrast), 0, 1))
+        link.signs["size"] = min(1.0, (seen.area / self._reference.area) ** 0.5)
         goes_on = self._tracker.add(link.evidence)
         self.ended = not goes_on or len(self.links) == len(self._targets)
         self._index, self._mask = target, link.mask

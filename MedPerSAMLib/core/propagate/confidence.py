@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-import numpy as np
+EXPONENTS: Mapping[str, float] = {"cycle": 1.0, "contrast": 0.5, "size": 0.5}
+"""Powers of the signs in the product; a sign that a slice lacks counts as 1."""
 
-EXPONENTS: Mapping[str, float] = {"cycle": 1.0, "kept": 0.5, "agreement": 0.5, "predicted_iou": 0.5}
-"""Weight of each sign in the product of one step; signs that a slice lacks count as 1."""
-
-
-def step_confidence(signs: Mapping[str, float]) -> float:
-    """Confidence of one step of a chain.
-
-    Args:
-        signs: in 0..1: ``cycle`` Dice of the mask carried back with the mask it came from, ``kept`` Dice of the corrected
-            with the carried mask, ``agreement`` Dice of SAM's with the carried mask, ``predicted_iou`` SAM's own estimate.
-    """
-    return float(
-        np.prod([np.clip(signs[name], 0.01, 1.0) ** power for name, power in EXPONENTS.items() if name in signs])
-    )
+_LEAST, _MOST = 0.01, 0.99
+_AT_THE_END, _FAR_BEYOND = 0.3, 0.9
 
 
-def chain_confidence(steps: list[float], evidence: list[float]) -> list[float]:
-    """Confidence after each step of a chain: errors add up, so it falls from step to step.
+def slice_confidence(signs: Mapping[str, float], evidence: float) -> float:
+    """Confidence in the mask of a slice that holds the structure.
 
     Args:
-        steps: confidence of each step.
-        evidence: log-odds of presence on each slice.
+        signs: in 0..1: ``cycle`` Dice of the mask carried back with the mask it came from, ``contrast`` of its appearance and
+            ``size`` (square root of the area), both relative to the annotated slice.
+        evidence: log-odds that the structure is present.
     """
-    so_far, result = 1.0, []
-    for step, log_odds in zip(steps, evidence):
-        so_far *= step**0.25
-        presence = 1 / (1 + np.exp(-(log_odds + 1.0)))
-        result.append(float(np.clip(so_far * presence**0.5 * step**0.5, 0.01, 0.99)))
-    return result
+    product = math.prod(max(_LEAST, signs[name]) ** power for name, power in EXPONENTS.items() if name in signs)
+    return min(_MOST, max(_LEAST, product / (1 + math.exp(-(evidence + 1.0)))))
+
+
+def absence_confidence(beyond: float) -> float:
+    """Confidence that a slice holds nothing, ``beyond`` radii of the structure past its end: ends are the doubtful part."""
+    return _FAR_BEYOND - (_FAR_BEYOND - _AT_THE_END) * math.exp(-max(0.0, beyond))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MedPerSAMLib.core.appearance import radius
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.chain import Chain, ChainParts, Link
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
-from MedPerSAMLib.core.propagate.confidence import chain_confidence, step_confidence
+from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.task import Propagation, Reference
 
 _NOWHERE = -9.0
@@ -82,9 +83,44 @@ def run_chains(
             link = chain.advance()
             if link is not None:
                 done += 1
-                progress.slice_done(link.index, grid.to_native(link.mask[None])[0] > 0.5, step_confidence(link.signs))
+                progress.slice_done(
+                    link.index, grid.to_native(link.mask[None])[0] > 0.5, slice_confidence(link.signs, link.evidence)
+                )
     progress.step("putting the slices together", 0, 1)
     return _together(parts, layout, grid, reference, count, smoothing, [chain.finish() for chain in chains], progress)
+
+
+class _Blend:
+    """Weighted means of log-odds and confidence where chains overlap."""
+
+    def __init__(self, count: int, shape: tuple[int, int]) -> None:
+        self.log_odds = np.full((count, *shape), _NOWHERE, np.float32)
+        self.confidence, self._weight = np.zeros(count, np.float32), np.zeros(count, np.float32)
+        self.details: dict[str, np.ndarray] = {}
+
+    @property
+    def present(self) -> np.ndarray:
+        """(slices,) bool, slices that some chain reached."""
+        return self._weight > 0
+
+    def add(self, link: Link, sure: float, share: float) -> None:
+        """Add a chain's result on one slice with its confidence, counting by ``share`` > 0."""
+        plane = np.full(self.log_odds.shape[1:], _NOWHERE, np.float32)
+        plane[link.window] = link.log_odds
+        self._weight[link.index] += share
+        part = share / self._weight[link.index]
+        self.log_odds[link.index] += part * (plane - self.log_odds[link.index])
+        self.confidence[link.index] += part * (sure - self.confidence[link.index])
+
+    def fix(self, index: int, mask: np.ndarray) -> None:
+        """Set an annotated slice."""
+        self.log_odds[index] = np.where(mask, -_NOWHERE, _NOWHERE)
+        self.confidence[index] = self._weight[index] = 1.0
+
+    def note(self, index: int, figures: Mapping[str, float]) -> None:
+        """Remember per-slice figures for reports; NaN where there is none."""
+        for name, figure in figures.items():
+            self.details.setdefault(name, np.full(len(self._weight), np.nan, np.float32))[index] = figure
 
 
 def _together(
@@ -97,40 +133,33 @@ def _together(
     chains: list[list[Link]],
     progress: Progress,
 ) -> Propagation:
-    total = np.full((count, *grid.shape), _NOWHERE, np.float32)
-    weight, confidence = np.zeros(count, np.float32), np.zeros(count, np.float32)
-    finished, present = np.zeros(count, bool), np.zeros(count, bool)
-    details: dict[str, np.ndarray] = {}
+    blend, absent = _Blend(count, grid.shape), np.zeros(count, np.float32)
+    finished = np.zeros(count, bool)
+    largest = max(np.count_nonzero(mask) for mask in layout.masks.values())
     for (start, run), links in zip(layout.runs, chains):
         finished[list(run)] = True
-        trust = chain_confidence([step_confidence(link.signs) for link in links], [link.evidence for link in links])
-        for number, (link, sure) in enumerate(zip(links, trust)):
-            for name, figure in {**link.signs, "presence": link.evidence}.items():
-                details.setdefault(name, np.full(count, np.nan, np.float32))[link.index] = figure
-            if not link.present and link.index not in layout.between:
-                confidence[link.index] = max(confidence[link.index], 1 - sure)
-                continue
-            plane = np.full(grid.shape, _NOWHERE, np.float32)
-            plane[link.window] = link.log_odds
-            # Where two chains meet, each counts by its confidence and by how near its own annotation is.
-            share = sure / (1 + number)
-            total[link.index] = (total[link.index] * weight[link.index] + plane * share) / (weight[link.index] + share)
-            confidence[link.index] = (confidence[link.index] * weight[link.index] + sure * share) / (
-                weight[link.index] + share
-            )
-            weight[link.index] += share
-            present[link.index] = True
-        for index in run[len(links) :]:
-            confidence[index] = max(confidence[index], 0.9)
+        mask = layout.masks[start]
+        kept = [link for link in links if link.present or link.index in layout.between]
+        end = kept[-1].index if kept else start
+        for index in run:
+            beyond = abs(index - end) * parts.step_pixels / radius(mask)
+            absent[index] = max(absent[index], absence_confidence(beyond))
+        for link in links:
+            blend.note(link.index, {**link.signs, "presence": link.evidence})
+        for number, link in enumerate(kept):
+            # Where two chains meet, each counts by its confidence, by how near its own annotation is, and by how much that
+            # annotation shows: a chain cannot grow as fast as a structure that it enters at its tip.
+            sure = slice_confidence(link.signs, link.evidence)
+            blend.add(link, sure, sure / (1 + number) * np.count_nonzero(mask) / largest)
     for index, mask in layout.masks.items():
-        total[index] = np.where(mask, -_NOWHERE, _NOWHERE)
-        present[index] = finished[index] = True
-        confidence[index] = 1.0
-    total = smooth_across(total, present, layout.masks, smoothing)
-    found = touching_references(grid.to_native(total) > 0, reference.masks)
+        blend.fix(index, mask)
+        finished[index] = True
+    confidence = np.where(blend.present, blend.confidence, absent)
+    log_odds = smooth_across(blend.log_odds, blend.present, layout.masks, smoothing)
+    found = touching_references(grid.to_native(log_odds) > 0, reference.masks)
     for index, mask in reference.masks.items():
         found[index] = mask
     for index in np.flatnonzero(finished):
         if index not in reference.masks:
             progress.slice_done(int(index), found[index], float(confidence[index]))
-    return Propagation(found, confidence, found.any(axis=(1, 2)), finished, (), details)
+    return Propagation(found, confidence, found.any(axis=(1, 2)), finished, (), blend.details)

@@ -6,6 +6,7 @@ the annotated slice, without any other label (METHOD.md section 1, calibration a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,8 +22,7 @@ class SamRefiner:
     """Gives a chain SAM's log-odds for a carried mask.
 
     Args:
-        questioner: asks SAM on the slices that the chain visits.
-        annotated: asks SAM on the annotated slices or image; the same object within a volume.
+        annotated: asks SAM on the stack that holds the annotated slices.
         references: annotated index -> (rows, columns) bool on the annotated working grid.
         settings: how SAM is asked and believed.
         seed: of the damaged copies.
@@ -30,16 +30,20 @@ class SamRefiner:
 
     def __init__(
         self,
-        questioner: Questioner,
         annotated: Questioner,
         references: Mapping[int, np.ndarray],
         settings: RefinerSettings,
         seed: int,
     ) -> None:
-        self._questioner, self._annotated, self._settings = questioner, annotated, settings
-        prototypes = [annotated.prototype(index, mask) for index, mask in references.items()]
-        questioner.prototypes = annotated.prototypes = prototypes
+        self._questioner, self._settings = annotated, settings
+        annotated.prototypes = [annotated.prototype(index, mask) for index, mask in references.items()]
         self.sharpness, self.weight = self._calibrate(references, np.random.default_rng(seed))
+
+    def on(self, other: Questioner) -> SamRefiner:
+        """The same structure, sharpness and weight, asked on another stack of images."""
+        moved = copy.copy(self)
+        other.prototypes, moved._questioner = self._questioner.prototypes, other
+        return moved
 
     def __call__(self, index: int, carried: np.ndarray, window: Window) -> tuple[np.ndarray | None, dict[str, float]]:
         """Weighted log-odds in the window for a carried mask, or None where SAM's answer is no help."""
@@ -72,7 +76,7 @@ class SamRefiner:
             sharpness: float(
                 np.mean(
                     [
-                        1 - dice(self._annotated.ask(index, damaged, sharpness).log_odds > 0, mask)
+                        1 - dice(self._questioner.ask(index, damaged, sharpness).log_odds > 0, mask)
                         for index, mask, damaged in copies
                     ]
                 )

@@ -1,0 +1,172 @@
+"""One annotated image to another image: where there is no neighbour to carry a mask from (the paper's own setting).
+
+Two proposals are made: the annotated outline where it lies, warped onto the target; and the outline moved to where the target
+looks like the structure, warped, and grown by its looks. SAM is asked about both, and the proposal that the signs speak for
+is kept: no label of the target is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional as F
+
+from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings, radius
+from MedPerSAMLib.core.frame import Frame
+from MedPerSAMLib.core.grid import WorkingGrid
+from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
+from MedPerSAMLib.core.propagate.refiner import SamRefiner
+from MedPerSAMLib.core.propagate.step import StepSettings, correct
+from MedPerSAMLib.core.warp.network import WarpNetwork, warp
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """How an outline is carried to another image.
+
+    Attributes:
+        longest: pixels along the longer side of the working images.
+        look: the appearance across images, whose brightness differs.
+        place: how places and sizes are tried.
+        growth_steps: corrections by appearance and SAM of a proposal.
+        step_pixels: how much a correction may change, as a distance between slices would.
+    """
+
+    longest: int = 128
+    look: AppearanceSettings = AppearanceSettings(steps=300, unlabelled=0.0)
+    place: PlaceSettings = PlaceSettings()
+    growth_steps: int = 5
+    step_pixels: float = 6.0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A mask on the target's working grid.
+
+    Attributes:
+        mask: (rows, columns) bool, not empty.
+        log_odds: (rows, columns) float32.
+        signs: figures in 0..1 that speak for it.
+    """
+
+    mask: np.ndarray
+    log_odds: np.ndarray
+    signs: dict[str, float]
+
+    @property
+    def score(self) -> float:
+        """Product of the signs, 0..1; also the confidence of the result."""
+        return float(np.prod([max(0.01, min(1.0, value)) for value in self.signs.values()]))
+
+
+class ImagePair:
+    """An annotated working image and a target working image.
+
+    Args:
+        image, target: (rows, columns) float32 in 0..1, or (rows, columns, 3), of different sizes.
+        mask: (rows, columns) bool of the annotated image.
+        network: the warping network; None leaves proposals unwarped.
+        appearance: trained on ``image`` as index 0; the target is its index 1.
+        appearance_weight: of its log-odds; 0 proposes the warped outline only.
+        refiner: SAM about the target; None leaves SAM out.
+        settings: how.
+        step: how far a proposal is believed.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        target: np.ndarray,
+        network: WarpNetwork | None,
+        appearance: Appearance,
+        appearance_weight: float,
+        refiner: SamRefiner | None,
+        settings: TransferSettings,
+        step: StepSettings,
+    ) -> None:
+        self._image, self._mask, self._target = _grey(image), mask, _grey(target)
+        self._network, self._refiner, self._settings, self._step = network, refiner, settings, step
+        self._appearance, self._weight = appearance, appearance_weight
+        self._looks = appearance.log_odds(1, (slice(0, target.shape[0]), slice(0, target.shape[1])))
+        self._contrast = max(0.05, appearance.contrast(0, mask))
+
+    def best(self) -> Proposal:
+        """The proposal that the signs speak for."""
+        start = _resized(self._mask, self._target.shape)
+        proposals = [self._finish(self._warped(start), grow=False)]
+        if self._weight:
+            placed, _ = place_outline(start, self._looks, self._settings.place)
+            proposals.append(self._finish(self._warped(placed), grow=True))
+        return max(proposals, key=lambda proposal: proposal.score)
+
+    def _finish(self, mask: np.ndarray, grow: bool) -> Proposal:
+        signs: dict[str, float] = {}
+        log_odds = np.where(mask, 1.0, -1.0).astype(np.float32)
+        steps = self._settings.growth_steps if grow else int(self._refiner is not None)
+        everything = (slice(0, mask.shape[0]), slice(0, mask.shape[1]))
+        for number in range(steps):
+            evidence = [self._weight * self._looks] if grow else []
+            if self._refiner is not None and number in (0, steps - 1):
+                said, signs = self._refiner(0, mask, everything)
+                evidence += [] if said is None else [said]
+            changed, odds = correct(mask, evidence, self._settings.step_pixels, self._step)
+            if not changed.any():
+                break
+            mask, log_odds = changed, odds
+        if self._weight:
+            contrast = self._appearance.contrast(1, mask)
+            signs = {**signs, "contrast": min(1.0, max(0.0, contrast) / self._contrast)}
+        return Proposal(mask, log_odds, signs or {"warp": 0.5})
+
+    def _warped(self, outline: np.ndarray) -> np.ndarray:
+        """The annotated mask, moved and scaled like ``outline`` and warped onto the target."""
+        if self._network is None:
+            return outline
+        centre, place = np.argwhere(self._mask).mean(axis=0), np.argwhere(outline).mean(axis=0)
+        scale = radius(outline) / radius(self._mask)
+        axes = np.mgrid[: self._target.shape[0], : self._target.shape[1]]
+        sources = [(axis - p) / scale + c for axis, p, c in zip(axes, place, centre)]
+        moved = ndimage.map_coordinates(self._image, sources, order=1, mode="nearest")
+        mask = ndimage.map_coordinates(self._mask.astype(np.float32), sources, order=1)
+        side = math.ceil(self._settings.longest / 16) * 16
+        frame = Frame.full(self._target.shape, (1.0, 1.0), side)
+        with torch.inference_mode():
+            frames = [frame.sample(_tensor(plane)) for plane in (moved, self._target, mask)]
+            device = next(self._network.parameters()).device
+            field = self._network(frames[0].to(device), frames[1].to(device)).cpu()
+            carried = frame.restore(warp(frames[2], field), self._target.shape, 0.0)[0, 0].numpy() > 0.5
+        return carried if carried.any() else outline
+
+
+def working_image(image: np.ndarray, longest: int) -> tuple[WorkingGrid, np.ndarray]:
+    """The working grid of a 2D image with square pixels, and the (rows, columns) or (rows, columns, 3) image on it."""
+    grid = WorkingGrid.of(image.shape[:2], (1.0, 1.0), longest)
+    if image.ndim == 2:
+        return grid, grid.from_native(image[None])[0]
+    return grid, np.moveaxis(grid.from_native(np.moveaxis(image, -1, 0)), 0, -1)
+
+
+def same_channels(image: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """A grey image as colour or a colour image as grey, where ``like`` is the other."""
+    if image.ndim == like.ndim:
+        return image
+    return _grey(image) if like.ndim == 2 else np.repeat(image[..., None], 3, axis=-1)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return image if image.ndim == 2 else image.mean(axis=-1)
+
+
+def _resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The mask stretched to another image's shape, as ``copy`` does it."""
+    soft = F.interpolate(_tensor(mask), shape, mode="bilinear", align_corners=False, antialias=True)[0, 0].numpy()
+    return soft >= min(0.5, float(soft.max()))
+
+
+def _tensor(plane: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(plane, np.float32))[None, None]
