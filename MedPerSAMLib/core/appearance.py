@@ -37,8 +37,8 @@ class AppearanceSettings:
         limit: largest log-odds that one pixel may claim.
     """
 
-    hidden: int = 32
-    steps: int = 150
+    hidden: int = 64
+    steps: int = 300
     batch: int = 256
     learning_rate: float = 5e-3
     noise: float = 0.25

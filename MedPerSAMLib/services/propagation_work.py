@@ -15,6 +15,7 @@ import numpy as np
 
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.task import Propagation, Reference, Volume
+from MedPerSAMLib.services.preload import import_quietly
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ def propagate(order: Order, sessions: SessionCache, listener) -> dict[str, Propa
         Cancelled: the listener asked for it.
         MedPerSAMError: an input, a model or a device that does not work.
     """
+    listener.step("loading model", 0, 1)
+    import_quietly()
     listener.step("loading model", 0, 1)
     equipment = sessions.equipment(order)
     for sentence in equipment.notes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-import MedPerSAMLib.weights as weights
+from MedPerSAMLib import weights
 
 
 def export(name: str, source: Path, changes: dict[str, int]) -> Path:

@@ -89,10 +89,12 @@ def draw_images(random: Random, warper: WarpNetwork, groups: int, volumes: int) 
     small = lambda x: F.avg_pool2d(x.mean(1, keepdim=True), x.shape[-1] // MASK)
     with torch.no_grad(), torch.autocast(random.device.type, dtype=torch.bfloat16):
         field = warper(small(other_frames), small(frames)).float()
-    return Images(frames, label, other_label, field, members, *_target_weights(label, other_label, members.shape[1]))
+    return Images(frames, label, other_label, field, members, *_target_weights(frames, label, other_label, members.shape[1]))
 
 
-def _target_weights(label: torch.Tensor, other: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _target_weights(
+    frames: torch.Tensor, label: torch.Tensor, other: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Area of each label (B, K), and how readily it is chosen as a target."""
     here, there = _count(label, count), _count(other, count)
     usable = (here > 24) & (there > 24) & (here < 0.55 * MASK**2)
@@ -102,7 +104,19 @@ def _target_weights(label: torch.Tensor, other: torch.Tensor, count: int) -> tup
     edge = torch.cat([label[:, [0, -1]].flatten(1), label[:, :, [0, -1]].flatten(1)], dim=1)
     weight = weight / (1 + 4 * _count(edge, count) / here.clamp(min=1).sqrt()) ** 2
     weight[:, : ORGANS[0]] *= 0.04
+    # What cannot be seen teaches little; some of it stays, because real neighbours can be alike too.
+    weight = weight * (0.15 + (_contrast(frames, label, count) / 0.08).clamp(max=1))
     return here, weight + 1e-6
+
+
+def _contrast(frames: torch.Tensor, label: torch.Tensor, count: int) -> torch.Tensor:
+    """(B, K) difference of mean intensity between each label and what surrounds it, in the channel that shows it best."""
+    small = F.avg_pool2d(frames, frames.shape[-1] // 32).flatten(2)
+    own = F.one_hot(label[:, 2::4, 2::4], count).movedim(-1, 1).float()
+    ring = (F.max_pool2d(own, 5, 1, 2) - own).flatten(2)
+    own = own.flatten(2)
+    means = [small @ (part / part.sum(2, keepdim=True).clamp(min=1)).transpose(1, 2) for part in (own, ring)]
+    return (means[0] - means[1]).abs().amax(1)
 
 
 def _count(label: torch.Tensor, count: int) -> torch.Tensor:

@@ -63,7 +63,7 @@ def prompt_loss(logits: torch.Tensor, predicted_iou: torch.Tensor, truth: torch.
     iou, _ = overlaps(logits.detach(), truth)
     # A structure that has ended: whatever is drawn there is worth nothing.
     iou = iou * (truth.sum((1, 2, 3)) > 0)[:, None]
-    return losses[:, 0].mean() + (1.0 if kind == "point" else 0.3) * best + F.mse_loss(predicted_iou, iou)
+    return losses[:, 0].mean() + (1.0 if kind == "point" else 0.3) * best + 4 * F.mse_loss(predicted_iou, iou)
 
 
 def second_round(random: Random, prompts: Prompts, logits: torch.Tensor) -> Prompts:

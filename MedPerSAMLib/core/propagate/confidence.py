@@ -9,7 +9,7 @@ EXPONENTS: Mapping[str, float] = {"cycle": 1.0, "contrast": 0.5, "size": 0.5}
 """Powers of the signs in the product; a sign that a slice lacks counts as 1."""
 
 _LEAST, _MOST = 0.01, 0.99
-_AT_THE_END, _FAR_BEYOND = 0.3, 0.9
+_AT_THE_END, _FAR_BEYOND = 0.2, 0.5
 
 
 def slice_confidence(signs: Mapping[str, float], evidence: float) -> float:
