@@ -15,7 +15,7 @@ import numpy as np
 
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.task import Propagation, Reference, Volume
-from MedPerSAMLib.services.preload import import_quietly
+from MedPerSAMLib.services.preload import quiet_imports
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,8 @@ def propagate(order: Order, sessions: SessionCache, listener) -> dict[str, Propa
         MedPerSAMError: an input, a model or a device that does not work.
     """
     listener.step("loading model", 0, 1)
-    import_quietly()
-    listener.step("loading model", 0, 1)
-    equipment = sessions.equipment(order)
+    with quiet_imports():
+        equipment = sessions.equipment(order)
     for sentence in equipment.notes:
         listener.note(sentence)
     listener.step("reading volume", 0, 1)

@@ -175,7 +175,10 @@ class User:
         parameters = self.presenter.parameters
         if parameters is not None:
             parameters.limitRange = self.random.random() < 0.5
-            parameters.firstSlice, parameters.lastSlice = self.random.randrange(0, 5), self.random.randrange(5, SHAPE[0])
+            parameters.firstSlice, parameters.lastSlice = (
+                self.random.randrange(0, 5),
+                self.random.randrange(5, SHAPE[0]),
+            )
 
     # Help
 
@@ -260,4 +263,3 @@ def _check_scene(scene, redone: bool) -> None:
     for i in range(tables.GetNumberOfItems()):
         assert tables.GetItemAsObject(i).GetNumberOfColumns() == 3
     assert scene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode") == 0
-

@@ -1,0 +1,66 @@
+"""Imports torch and scipy from a background thread without stopping the main thread for longer than a blink.
+
+``import torch`` maps a library of several hundred megabytes while it holds the interpreter lock: a third of a second in which
+the main thread can run no Python and the panel stands still. Called as a foreign function, the system's own loader does the
+same with the lock released, and the import afterwards finds the library in place. The hundred thousands of objects that the
+imports make would also set off a full garbage collection, another 0.15 s, in the middle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_MODULES = ("torch", "scipy.ndimage", "safetensors.torch", "MedPerSAMLib.core.session")
+
+_LIBRARIES = (("torch", "lib", "*torch_cpu.*"), ("scipy", "../scipy.libs", "*openblas*"))
+"""(package, folder beside its __init__.py, name) of what is mapped; a missing one is left to the import."""
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Import torch and scipy, mapped beforehand, and whatever the block imports on top; plain if torch is there already."""
+    if "torch" in sys.modules:
+        yield
+        return
+    _preload()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for module in _MODULES:
+            importlib.import_module(module)
+        yield
+    finally:
+        # What was imported stays for good: the collector need not look at it again, now or in the middle of the work.
+        gc.freeze()
+        if collecting:
+            gc.enable()
+
+
+def _preload() -> None:
+    for package, folder, name in _LIBRARIES:
+        found = importlib.util.find_spec(package)
+        if found is None or found.origin is None:
+            continue
+        for path in sorted((Path(found.origin).parent / folder).glob(name)):
+            if path.suffix in (".dll", ".so", ".dylib"):
+                _map(path)
+
+
+def _map(path: Path) -> None:
+    """Load one library with the interpreter lock released; what fails here fails again, with its reason, in the import."""
+    if sys.platform == "win32":
+        load = ctypes.WinDLL("kernel32").LoadLibraryExW
+        load.restype, load.argtypes = ctypes.c_void_p, (ctypes.c_wchar_p, ctypes.c_void_p, ctypes.c_uint32)
+        load(str(path), None, 0x00000008)  # LOAD_WITH_ALTERED_SEARCH_PATH: its own folder first, as torch does
+        return
+    load = ctypes.CDLL(None).dlopen
+    load.restype, load.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
+    load(os.fsencode(path), os.RTLD_LAZY | os.RTLD_LOCAL)

@@ -1,0 +1,70 @@
+"""Makes the pictures of README and tutorial: a real run of the module's panel on the embedded sample, and Slicer's views of it.
+
+Usage: ``python Testing/render_screenshots.py`` (slicer-core, PySide6, the embedded weights; two minutes). The panel is the real
+widget class on the stand-ins of Testing/slicer_module; slice and surface are drawn by Slicer's own displayable managers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "slicer_module")]
+FOLDER = ROOT / "Resources" / "Screenshots"
+
+import qt_stand_ins
+import rendering
+import scene as build
+import slicer
+
+from MedPerSAMLib.mrml.geometry import slice_centre
+from MedPerSAMLib.mrml.sample_data import load_sample
+from MedPerSAMLib.sample import REFERENCE_SLICE
+
+
+def main() -> None:
+    """Run once and draw everything."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    module = qt_stand_ins.module()
+    build.clear()
+    volume, segmentation = load_sample()
+    volume.GetDisplayNode().AutoWindowLevelOn()
+    point = slice_centre(volume, 0, REFERENCE_SLICE)
+    rendering.slice_picture(volume, segmentation, FOLDER / "annotated-slice.png", "Red", "Axial", point)
+    rendering.slice_picture(volume, segmentation, FOLDER / "annotated-coronal.png", "Green", "Coronal", point)
+
+    widget = module.MedPerSAMWidget()
+    widget.setup()
+    widget.enter()
+    content = segmentation.GetSegmentation()
+    parameters = widget._parameters
+    parameters.volume, parameters.segmentation, parameters.device = volume, segmentation, "cpu"
+    parameters.segmentIDs = [content.GetNthSegmentID(i) for i in range(content.GetNumberOfSegments())]
+    qt_stand_ins.picture(widget.parent, FOLDER / "panel-idle.png")
+    begin, pictured = time.perf_counter(), False
+    widget.ui.mainButton.click()
+    while widget.presenter.state.phase in ("loading model", "running"):
+        qt_stand_ins.process_events(100)
+        if not pictured and widget.presenter.state.phase == "running" and time.perf_counter() - begin > 8:
+            qt_stand_ins.picture(widget.parent, FOLDER / "panel-running.png")
+            pictured = True
+    print(f"{widget.presenter.state.phase} after {time.perf_counter() - begin:.0f} s: {widget.presenter.state.result}")
+    widget.ui.worstButton.click()
+    qt_stand_ins.picture(widget.parent, FOLDER / "panel-finished.png")
+
+    rendering.slice_picture(volume, segmentation, FOLDER / "slice.png", "Green", "Coronal", point)
+    rendering.slice_picture(
+        volume, segmentation, FOLDER / "slice-axial.png", "Red", "Axial", slice_centre(volume, 0, REFERENCE_SLICE + 5)
+    )
+    rendering.surface_picture(segmentation, FOLDER / "surface.png")
+    widget.cleanup()
+    slicer.mrmlScene.Clear(0)
+    sys.stdout.flush()
+    os._exit(0)  # the views' logics are destroyed in no defined order at a normal exit, and some do not survive that
+
+
+if __name__ == "__main__":
+    main()

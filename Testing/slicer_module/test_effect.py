@@ -1,0 +1,101 @@
+"""The Segment Editor effect on stand-ins: it drives the module's own presenter."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import numpy as np
+import pytest
+import scene as build
+import slicer
+
+pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+
+import qt_stand_ins
+from fakes import FakeJobs
+
+from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.segment_writer import write_slice
+
+
+class ScriptedEffect:
+    """STAND-IN for qSlicerSegmentEditorScriptedEffect."""
+
+    def __init__(self, node) -> None:
+        self._node, self.widgets = node, []
+
+    def parameterSetNode(self):
+        return self._node
+
+    def addOptionsWidget(self, widget) -> None:
+        self.widgets.append(widget)
+
+
+@pytest.fixture
+def effect(scene, grey, ball, tmp_path, monkeypatch):
+    """The effect, active on a drawn segment; with volume, segmentation, the mask and the module's jobs."""
+    monkeypatch.setenv("MEDPERSAM_HOME", str(tmp_path))
+    module = qt_stand_ins.module()
+    monkeypatch.setattr(module, "Jobs", lambda *_: FakeJobs())
+    kept = scene.GetSingletonNode("MedPerSAM", "vtkMRMLScriptedModuleNode")
+    if kept is not None:
+        scene.RemoveNode(kept)
+    widget = module.MedPerSAMWidget()
+    widget.setup()
+    widget._parameters.method = "copy"
+    representation = types.SimpleNamespace(self=lambda: widget)
+    monkeypatch.setattr(
+        slicer.modules, "medpersam", types.SimpleNamespace(widgetRepresentation=lambda: representation), raising=False
+    )
+    base = types.ModuleType("SegmentEditorEffects")
+    base.AbstractScriptedSegmentEditorEffect = type(
+        "AbstractScriptedSegmentEditorEffect",
+        (),
+        {"__init__": lambda self, scripted: setattr(self, "scriptedEffect", scripted)},
+    )
+    monkeypatch.setitem(sys.modules, "SegmentEditorEffects", base)
+    from MedPerSAMEffects.SegmentEditorMedPerSAMEffect import SegmentEditorMedPerSAMEffect
+
+    volume = build.volume_node(grey, (0.8, 0.8, 2.5))
+    segmentation = build.segmentation_node(volume, "Liver", "Kidney")
+    write_slice(segmentation, "Liver", volume, 0, 9, ball[9])
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    node.SetAndObserveSourceVolumeNode(volume)
+    node.SetAndObserveSegmentationNode(segmentation)
+    node.SetSelectedSegmentID("Liver")
+    effect = SegmentEditorMedPerSAMEffect(ScriptedEffect(node))
+    effect.setupOptionsFrame()
+    effect.activate()
+    yield effect, volume, segmentation, ball, widget
+    effect.deactivate()
+    widget.cleanup()
+
+
+def test_it_shows_what_was_found(effect):
+    effect, *_ = effect
+    assert effect.foundLabel.text() == "Liver: annotated on axial slice 9; propagates to 0-19."
+    assert effect.buttons["main"].isEnabled() and not effect.buttons["accept"].isEnabled()
+    assert effect.scriptedEffect.name == "Propagate slice" and not effect.icon().isNull() and effect.helpText()
+
+
+def test_propagate_and_take_back(effect):
+    effect, volume, segmentation, ball, widget = effect
+    before = read_mask(segmentation, "Liver", volume)
+    effect.buttons["main"].click()
+    widget.presenter._work._jobs.put_result("Liver", ball)
+    for _ in range(4):
+        effect._tick()
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), ball)
+    effect.buttons["worst"].click()
+    assert "slice 14" in effect.statusLabel.text()
+    effect.buttons["discard"].click()
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), before)
+    assert widget._parameters.segmentIDs == ["Liver"], "the module shows the same choice"
+
+
+def test_another_segment_is_followed(effect):
+    effect, *_ = effect
+    effect.scriptedEffect.parameterSetNode().SetSelectedSegmentID("Kidney")
+    effect.updateGUIFromMRML()
+    assert "Kidney is empty" in effect.foundLabel.text() and not effect.buttons["main"].isEnabled()
