@@ -6,6 +6,7 @@ An independent implementation of the published idea (Med-PerSAM, abstract and Fi
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings
@@ -18,10 +19,12 @@ from MedPerSAMLib.core.propagate.chain import ChainParts
 from MedPerSAMLib.core.propagate.merge import Layout, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.refiner import SamRefiner
+from MedPerSAMLib.core.propagate.retraining import mean_confidence, trusted_slices
 from MedPerSAMLib.core.propagate.step import StepSettings
 from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, same_channels, working_image
 from MedPerSAMLib.core.session import ImageSession, VolumeSession
 from MedPerSAMLib.core.task import Propagation, Reference, Transfer
+from MedPerSAMLib.core.warp.tune import TuneSettings
 from MedPerSAMLib.errors import ModelError
 
 
@@ -33,14 +36,19 @@ class Settings:
         sam: ask SAM at all; ``refine`` says how.
         appearance: correct each step by the appearance learned on the annotated slices.
         presence: stop where the structure ends.
+        retraining: rounds in which the refined masks retrain the warp; a round is kept only where the mean confidence
+            does not fall. Off: each round costs more time than everything else and gained nothing measurable.
+        least_trust: predicted IoU times agreement (or the confidence, without SAM) below which a mask teaches nothing.
         smoothing: Gaussian width across slices of the final log-odds, in slices; 0 leaves them.
         appearance_weight: of the appearance's log-odds in a step.
-        step, look, end, refine, carry: settings of the parts.
+        step, look, end, refine, carry, tune: settings of the parts.
     """
 
     sam: bool = True
     appearance: bool = True
     presence: bool = True
+    retraining: int = 0
+    least_trust: float = 0.7
     smoothing: float = 0.0
     appearance_weight: float = 0.5
     step: StepSettings = StepSettings()
@@ -48,6 +56,7 @@ class Settings:
     end: PresenceSettings = PresenceSettings()
     refine: RefinerSettings = RefinerSettings()
     carry: TransferSettings = TransferSettings()
+    tune: TuneSettings = TuneSettings()
 
 
 class MedPerSAM:
@@ -98,7 +107,17 @@ class MedPerSAM:
             session.volume.spacing[0] / grid.pixel,
             grid.pixel,
         )
-        return run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress)
+        result = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress)
+        for _ in range(s.retraining):
+            refined = trusted_slices(result, grid, reference, s.least_trust)
+            fields = parts.fields.tuned(layout.pairs(), masks, refined, s.tune, session.seed, progress)
+            fields.prepare(layout.pairs(), progress)
+            parts = dataclasses.replace(parts, fields=fields)
+            again = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress)
+            if mean_confidence(again) < mean_confidence(result):
+                break
+            result = again
+        return result
 
     def transfer(self, session: ImageSession, progress: Progress) -> list[Transfer]:
         """Carry the annotated image's mask to every target image.

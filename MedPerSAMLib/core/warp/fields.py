@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 
 from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.warp.network import WarpNetwork, warp
+from MedPerSAMLib.core.warp.tune import Pair, TuneSettings, tune
 
 _BATCH = 8
 _LEAST_SIDE, _MOST_SIDE, _MULTIPLE = 96, 256, 16
@@ -51,9 +54,44 @@ class NeighbourFields:
         native = self._frame.restore(field, (rows, columns), 0.0)
         side = self._frame.size * self._frame.step[0]
         scale = torch.tensor([side / columns, side / rows]).view(1, 2, 1, 1)
-        image = torch.from_numpy(np.ascontiguousarray(soft, np.float32))[None, None]
-        return warp(image, native * scale)[0, 0].numpy()
+        return warp(_image(soft), native * scale)[0, 0].numpy()
+
+    def tuned(
+        self,
+        pairs: Sequence[tuple[int, int]],
+        annotated: Mapping[int, np.ndarray],
+        refined: Mapping[int, tuple[np.ndarray, float]],
+        settings: TuneSettings,
+        seed: int,
+        progress: Progress,
+    ) -> NeighbourFields:
+        """Fields of a copy of the network that is trained on this volume's slices.
+
+        Args:
+            pairs: (source, target) slices that teach by their images.
+            annotated: annotated slice -> (rows, columns) bool, for L_aug.
+            refined: slice -> its (rows, columns) bool mask and the trust in it, 0..1; pairs of two such slices also teach
+                by their masks, weighted by the lesser trust.
+            settings: how long.
+            seed: of the draws.
+            progress: told of each step.
+        """
+        known = {**refined, **{index: (mask, 1.0) for index, mask in annotated.items()}}
+        frames = dict(zip(range(len(self._planes)), self._frames(list(range(len(self._planes)))).split(1)))
+        masks = {index: self._frame.sample(_image(mask)).to(self._device) for index, (mask, _) in known.items()}
+        lessons = [
+            Pair(frames[a], frames[b], masks.get(a), masks.get(b), min(known[a][1], known[b][1]))
+            if a in known and b in known
+            else Pair(frames[a], frames[b])
+            for a, b in pairs
+        ]
+        network = tune(self.network, lessons, [(frames[i], masks[i]) for i in annotated], settings, seed, progress)
+        return NeighbourFields(self._planes, network, self._device)
 
     def _frames(self, indices: list[int]) -> torch.Tensor:
         stack = torch.from_numpy(np.ascontiguousarray(self._planes[indices]))[:, None]
         return self._frame.sample(stack).to(self._device)
+
+
+def _image(plane: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(plane, np.float32))[None, None]

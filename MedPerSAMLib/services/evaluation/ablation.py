@@ -11,6 +11,7 @@ OFF = {
     "sam": False,
     "appearance": False,
     "presence": False,
+    "retraining": 0,
     "refine.box": True,
     "refine.mask": False,
     "refine.points": False,
@@ -32,10 +33,11 @@ STEPS = {
     "+ fusion": ("refine.limit", "refine.least_agreement", "refine.area_range"),
     "+ appearance": ("appearance",),
     "+ presence": ("presence",),
+    "+ retraining": ("retraining",),
 }
 """Row -> the settings that get the value of the switched-on method in it and in all later rows."""
 
-ON = {"sam": True, "refine.mask": True, "refine.points": True, "appearance": True, "presence": True}
+ON = {"sam": True, "refine.mask": True, "refine.points": True, "appearance": True, "presence": True, "retraining": 1}
 """Switched on for the ablation even where the method ships with it off, because its row must show why."""
 
 
