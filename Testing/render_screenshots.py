@@ -55,9 +55,14 @@ def main() -> None:
     widget.ui.worstButton.click()
     qt_stand_ins.picture(widget.parent, FOLDER / "panel-finished.png")
 
-    rendering.slice_picture(volume, segmentation, FOLDER / "slice.png", "Green", "Coronal", point)
+    rendering.slice_picture(volume, segmentation, FOLDER / "slice.png", "Yellow", "Coronal", point)
     rendering.slice_picture(
-        volume, segmentation, FOLDER / "slice-axial.png", "Red", "Axial", slice_centre(volume, 0, REFERENCE_SLICE + 5)
+        volume,
+        segmentation,
+        FOLDER / "slice-axial.png",
+        "Slice4",
+        "Axial",
+        slice_centre(volume, 0, REFERENCE_SLICE + 5),
     )
     rendering.surface_picture(segmentation, FOLDER / "surface.png")
     widget.cleanup()

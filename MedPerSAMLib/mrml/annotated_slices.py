@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,8 @@ import vtk
 
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.geometry import OBLIQUE_DEGREES, plane_name
-from MedPerSAMLib.mrml.segment_reader import match_grids, read_mask, segment_of
+from MedPerSAMLib.mrml.segment_reader import match_grids, read_box, segment_of
+from MedPerSAMLib.mrml.shared_grid import used_planes
 
 _TAG = "MedPerSAM.Propagated"
 _FEW = 0.5
@@ -127,30 +128,42 @@ def find_annotation(
         InputError: the segment is empty, or was not drawn slice by slice.
     """
     segment = segment_of(segmentation, segment_id)
-    mask = read_mask(segmentation, segment_id, volume)
-    if not mask.any():
+    box = read_box(segmentation, segment_id, volume)
+    if box is None:
         raise InputError(f"{segment.GetName()} is empty on {volume.GetName()}; outline it on one slice.")
+    part, first = box
+    shape = volume.GetImageData().GetDimensions()[::-1]
     record = Record.of(segment)
-    if record is not None and record.shape != mask.shape:
+    if record is not None and record.shape != shape:
         record = None
-    axis = _drawn_axis(mask, segment.GetName(), view_axis) if record is None else record.axis
-    slices = np.moveaxis(mask, axis, 0)
-    used = [int(index) for index in np.flatnonzero(slices.any(axis=(1, 2)))]
-    ours = {index for index in used if record is not None and record.ours(index, slices[index])}
-    drawn = {index: slices[index].copy() for index in used if index not in ours}
-    cleared = frozenset() if record is None else frozenset(record.slices) - set(used)
+    planes = used_planes(part)
+    axis = _drawn_axis(planes, segment.GetName(), view_axis) if record is None else record.axis
+    used = [first[axis] + int(plane) for plane in planes[axis]]
+    slices = {index: _whole_slice(part, first, shape, axis, index) for index in used}
+    ours = {index for index, mask in slices.items() if record is not None and record.ours(index, mask)}
+    drawn = {index: mask for index, mask in slices.items() if index not in ours}
+    cleared = frozenset() if record is None else frozenset(record.slices) - set(slices)
     if not drawn:
         raise InputError(
             f"{segment.GetName()} holds only what was propagated; outline or correct it on at least one slice."
         )
     plane = plane_name(volume, axis)
     warnings = _warnings(segmentation, segment_id, volume, record is None and len(drawn) > 1)
-    return Annotation(axis, plane, drawn, frozenset(ours), cleared, len(slices), warnings)
+    return Annotation(axis, plane, drawn, frozenset(ours), cleared, shape[axis], warnings)
 
 
-def _drawn_axis(mask: np.ndarray, name: str, view_axis: int | None) -> int:
+def _whole_slice(part: np.ndarray, first, shape, axis: int, index: int) -> np.ndarray:
+    """(rows, columns) bool of one slice of the volume."""
+    others = [a for a in range(3) if a != axis]
+    mask = np.zeros([shape[a] for a in others], bool)
+    place = tuple(slice(first[a], first[a] + part.shape[a]) for a in others)
+    mask[place] = np.moveaxis(part, axis, 0)[index - first[axis]]
+    return mask
+
+
+def _drawn_axis(planes: Sequence[np.ndarray], name: str, view_axis: int | None) -> int:
     """The axis with exactly one slice that is not empty; where several slices are drawn, the axis with by far the fewest."""
-    counts = [int(mask.any(axis=tuple(a for a in range(3) if a != axis)).sum()) for axis in range(3)]
+    counts = [len(used) for used in planes]
     single = [axis for axis in range(3) if counts[axis] == 1]
     if single:
         return view_axis if view_axis in single else single[0]

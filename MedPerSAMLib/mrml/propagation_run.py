@@ -92,7 +92,9 @@ class PropagationRun:
             structure.preview.finish()
             target = structure.preview.target
             annotated = frozenset(structure.annotation.masks)
+            yield done
             ConfidenceNodes(target.segmentation).show(target.segment_id, result, annotated, structure.annotation.plane)
+            yield done
         self._show_surfaces()
 
     def cancel(self) -> int:

@@ -9,7 +9,7 @@ from vtk.util import numpy_support
 
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.geometry import GridMatch, compare_grids, matrix_array, transform_between
-from MedPerSAMLib.mrml.shared_grid import Extent, label_array, offset_to, overlap
+from MedPerSAMLib.mrml.shared_grid import Extent, label_array, offset_to, overlap, used_planes
 
 
 def whole_extent(volume: slicer.vtkMRMLVolumeNode) -> Extent:
@@ -120,6 +120,33 @@ def read_mask(
         )
     values = numpy_support.vtk_to_numpy(out.GetPointData().GetScalars())
     return (values == segment.GetLabelValue()).reshape(shape)
+
+
+def read_box(
+    segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode
+) -> tuple[np.ndarray, tuple[int, int, int]] | None:
+    """The part of the volume that holds the whole segment: (k, j, i) bool and its first (k, j, i); None for an empty one.
+
+    Quick for a segment drawn on one slice of a large volume. Raises like :func:`read_mask`.
+    """
+    segment = segment_of(segmentation, segment_id)
+    labels, extent = stored_labels(segment), whole_extent(volume)
+    offset = None if labels is None else offset_to(labels, segmentation, volume)
+    if offset is not None:
+        stored = labels.GetExtent()
+        ends = [
+            (max(extent[n], stored[n] - offset[n // 2]), min(extent[n + 1], stored[n + 1] - offset[n // 2]))
+            for n in (0, 2, 4)
+        ]
+        if any(low > high for low, high in ends):
+            return None
+        extent = tuple(value for pair in ends for value in pair)
+    mask = read_mask(segmentation, segment_id, volume, extent)
+    used = used_planes(mask)
+    if not len(used[0]):
+        return None
+    first = tuple(int(extent[2 * (2 - axis)] + used[axis][0]) for axis in range(3))
+    return mask[tuple(slice(u[0], u[-1] + 1) for u in used)], first
 
 
 def read_slice(

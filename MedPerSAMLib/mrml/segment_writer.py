@@ -20,7 +20,18 @@ from vtk.util import numpy_support
 from MedPerSAMLib.errors import OutputError
 from MedPerSAMLib.mrml.geometry import transform_between
 from MedPerSAMLib.mrml.segment_reader import image_on, read_mask, segment_of, slice_extent, stored_labels, whole_extent
-from MedPerSAMLib.mrml.shared_grid import Extent, contains, grow, label_array, offset_to, overlap, pad_to, tight_extent
+from MedPerSAMLib.mrml.shared_grid import (
+    Extent,
+    contains,
+    grow,
+    label_array,
+    offset_to,
+    overlap,
+    pad_to,
+    tight_extent,
+    used_planes,
+    voxel_count,
+)
 
 _LOGIC = slicer.vtkSlicerSegmentationsModuleLogic
 
@@ -81,10 +92,10 @@ def make_room(
 
 
 def trim(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> None:
-    """Give back the room that no voxel of the layer needs."""
+    """Give back the room that no voxel of the layer needs, where that is most of it: the copy takes time, too."""
     labels = stored_labels(segment_of(segmentation, segment_id))
     needed = None if labels is None else tight_extent(labels)
-    if needed is not None and needed != labels.GetExtent():
+    if needed is not None and 2 * voxel_count(needed) < voxel_count(labels.GetExtent()):
         pad_to(labels, needed)
 
 
@@ -148,8 +159,7 @@ def _on_grid_of(
 def _tight(extent: Extent, change: np.ndarray) -> tuple[Extent, np.ndarray]:
     """The extent's part that holds all of ``change``, and that part: less to merge makes a slice quick to write."""
     part, crop = list(extent), []
-    for axis in range(3):
-        used = np.flatnonzero(change.any(axis=tuple(a for a in range(3) if a != axis)))
+    for axis, used in enumerate(used_planes(change)):
         first = extent[2 * (2 - axis)]
         part[2 * (2 - axis) : 2 * (2 - axis) + 2] = [first + int(used[0]), first + int(used[-1])]
         crop.append(slice(used[0], used[-1] + 1))
