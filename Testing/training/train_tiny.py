@@ -38,13 +38,46 @@ VALIDATION_KINDS = ("box", "point", "box+points", "carried+box")
 
 
 def mask_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy plus soft Dice of each mask: (B, M, m, m) and (B, 1, m, m) -> (B, M)."""
+    """Cross-entropy plus soft Dice of each mask: (B, M, m, m) and (B, 1, m, m) -> (B, M).
+
+    Half of the cross-entropy is that of the structure's surroundings alone, where the decision is hard.
+    """
+    near = neighbourhood(truth)
     truth = truth.expand_as(logits)
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((2, 3))
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    local = (entropy * near).sum((2, 3)) / near.sum((2, 3)).clamp(min=1)
     probability = logits.sigmoid()
     overlap = 2 * (probability * truth).sum((2, 3)) + 10
     dice = 1 - overlap / (probability.sum((2, 3)) + truth.sum((2, 3)) + 10)
-    return 2 * entropy + dice
+    return entropy.mean((2, 3)) + local + dice
+
+
+def neighbourhood(truth: torch.Tensor) -> torch.Tensor:
+    """(B, 1, m, m): 1 in the box of each mask, grown by a twelfth of the frame."""
+    reach = truth.shape[-1] // 12
+    rows = F.max_pool1d(truth.amax(3), 2 * reach + 1, 1, reach)
+    columns = F.max_pool1d(truth.amax(2), 2 * reach + 1, 1, reach)
+    return rows[..., None] * columns[:, :, None]
+
+
+def prototype_loss(features: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """How badly the mean inside and the mean around a structure tell its pixels apart, in (B, C, m, m) features.
+
+    This teaches the encoder which pixels belong together before the decoder knows how to ask for them.
+    """
+    exists = truth.sum((1, 2, 3)) > 0
+    near = neighbourhood(truth)
+    outer = near * (1 - truth)
+    inside, outside = (
+        (features * part).sum((2, 3), keepdim=True) / part.sum((2, 3), keepdim=True).clamp(min=1)
+        for part in (truth, outer)
+    )
+    direction = inside - outside
+    scores = ((features - (inside + outside) / 2) * direction).sum(1, keepdim=True)
+    entropy = F.binary_cross_entropy_with_logits(scores, truth, reduction="none")
+    # Both sides count alike, however thin the structure.
+    sides = [(entropy * part).sum((1, 2, 3)) / part.sum((1, 2, 3)).clamp(min=1) for part in (truth, outer)]
+    return ((sides[0] + sides[1]) / 2 * exists).mean()
 
 
 def overlaps(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -163,6 +196,8 @@ def train(rank: int, options: argparse.Namespace) -> None:
         loss = torch.zeros((), device=device)
         with torch.autocast(device, dtype=torch.bfloat16):
             embeddings = sam.image_encoder(normalise(sam, frames))
+            no_mask = sam.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+            features = sam.mask_decoder.output_upscaling(embeddings + no_mask).float()
             for _ in range(options.sets):
                 truth, _, carried = draw_targets(random, images)
                 kind = random.choice(kinds, shares)
@@ -170,7 +205,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
                 if coarse:
                     prompts, truth = halve(prompts), (F.avg_pool2d(truth, 2) > 0.5).float()
                 logits, predicted = decode(sam, embeddings, prompts)
-                loss = loss + prompt_loss(logits, predicted, truth, kind)
+                loss = loss + prompt_loss(logits, predicted, truth, kind) + 0.5 * prototype_loss(features, truth)
                 if random.happens(0.3):
                     again, predicted = decode(sam, embeddings, second_round(random, prompts, logits))
                     loss = loss + prompt_loss(again, predicted, truth, "second")
