@@ -37,15 +37,22 @@ def register_samples(icons: str) -> None:
     """
     import SampleData
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="MedPerSAM",
-        sampleName=SAMPLE_NAME,
-        thumbnailFileName=os.path.join(icons, "MedPerSAM.png"),
-        uris=None,
-        fileNames=None,
-        nodeNames=None,
-        customDownloader=lambda *_source: load_sample()[0],
-    )
+    thumbnail = os.path.join(icons, "MedPerSAM.png")
+    logic = SampleData.SampleDataLogic
+    for name, load in (
+        (SAMPLE_NAME, lambda *_source: load_sample()[0]),
+        # Slicer's own sources, under our heading: downloaded by Sample Data, with its checksums.
+        *((f"MedPerSAM: {name}", lambda *_source, name=name: logic().downloadSample(name)) for name in PUBLIC_SAMPLES),
+    ):
+        logic.registerCustomSampleDataSource(
+            category="MedPerSAM",
+            sampleName=name,
+            thumbnailFileName=thumbnail,
+            uris=None,
+            fileNames=None,
+            nodeNames=None,
+            customDownloader=load,
+        )
 
 
 def _read(scene, node_class: str, storage_class: str, path, name: str):
