@@ -39,7 +39,7 @@ class Settings:
         retraining: rounds in which the refined masks retrain the warp; a round is kept only where the mean confidence
             does not fall. Off: each round costs more time than everything else and gained nothing measurable.
         least_trust: predicted IoU times agreement (or the confidence, without SAM) below which a mask teaches nothing.
-        smoothing: Gaussian width across slices of the final log-odds, in slices; 0 leaves them.
+        smoothing: Gaussian width of the smoothing across slices, in slices; 0 leaves the outlines as they are.
         appearance_weight: of the appearance's log-odds in a step.
         step, look, end, refine, carry, tune: settings of the parts.
     """

@@ -25,8 +25,6 @@ class Link:
     Attributes:
         index: the slice.
         mask: (rows, columns) bool.
-        window: where ``log_odds`` lies.
-        log_odds: (window) float32, of belonging to the structure.
         evidence: log-odds of presence.
         signs: per-slice figures, such as the agreement of mask and carried mask.
         present: whether it lies before the chain's end.
@@ -34,8 +32,6 @@ class Link:
 
     index: int
     mask: np.ndarray
-    window: Window
-    log_odds: np.ndarray
     evidence: float = 0.0
     signs: dict[str, float] = field(default_factory=dict)
     present: bool = True
@@ -80,16 +76,26 @@ class Chain:
         start: the annotated slice.
         mask: (rows, columns) bool on the working grid.
         targets: slices to visit, in order, each next to the one before.
-        appearance_reference: what is seen on the annotated slice.
+        largest: annotated slice with the largest mask, by which the structure's presence is judged: seen from its tip, a
+            structure would never seem to end.
+        largest_mask: (rows, columns) bool of that slice.
     """
 
-    def __init__(self, parts: ChainParts, start: int, mask: np.ndarray, targets: Sequence[int]) -> None:
+    def __init__(
+        self,
+        parts: ChainParts,
+        start: int,
+        mask: np.ndarray,
+        targets: Sequence[int],
+        largest: int,
+        largest_mask: np.ndarray,
+    ) -> None:
         self._parts, self._start, self._targets = parts, start, list(targets)
         self._index, self._mask = start, mask
         self.links: list[Link] = []
-        self._reference = reference = sight(parts, start, mask)
+        self._reference = reference = sight(parts, largest, largest_mask)
         settings = parts.presence or PresenceSettings(tolerance=float("inf"))
-        self._tracker = PresenceTracker(reference, radius(mask) * parts.pixel, settings)
+        self._tracker = PresenceTracker(reference, radius(largest_mask) * parts.pixel, settings)
         self.ended = not self._targets
 
     def advance(self) -> Link | None:
@@ -133,17 +139,16 @@ class Chain:
             refined, signs = parts.refiner(target, carried, window)
             if refined is not None:
                 evidence.append(refined)
-        mask = np.zeros_like(carried)
+        mask = carried
         if evidence:
-            mask[window], log_odds = correct(carried[window], evidence, parts.step_pixels, parts.step)
-        else:
-            mask, log_odds = carried, np.where(carried, 1.0, -1.0).astype(np.float32)[window]
+            mask = np.zeros_like(carried)
+            mask[window], _ = correct(carried[window], evidence, parts.step_pixels, parts.step)
         if np.count_nonzero(mask) < LEAST_PIXELS:
             return None
         back = parts.fields.carry(mask, target, self._index) > 0.5
         signs["cycle"] = dice(back, self._mask)
         signs["kept"] = dice(mask, carried)
-        return Link(target, mask, window, log_odds, signs=signs)
+        return Link(target, mask, signs=signs)
 
 
 def sight(parts: ChainParts, index: int, mask: np.ndarray) -> Sight:

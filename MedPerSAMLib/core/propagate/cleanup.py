@@ -7,16 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
-_FAR = 6.0
-
 
 def smooth_across(
     scores: np.ndarray, present: np.ndarray, references: Mapping[int, np.ndarray], width: float
 ) -> np.ndarray:
-    """Smooth (slices, rows, columns) log-odds along the slices, annotated slices held fixed.
+    """Smooth (slices, rows, columns) signed distances along the slices, annotated slices held fixed.
 
     Args:
-        scores: log-odds; positive inside.
+        scores: pixels to the outline, positive inside.
         present: (slices,) bool, slices that hold the structure; the others are left out of the averages.
         references: annotated slice -> (rows, columns) bool.
         width: Gaussian width in slices.
@@ -26,9 +24,8 @@ def smooth_across(
     """
     if width <= 0 or present.sum() < 3:
         return scores
-    bounded = np.clip(scores, -_FAR, _FAR)
     weight = present.astype(np.float32)[:, None, None]
-    total = ndimage.gaussian_filter1d(bounded * weight, width, axis=0, truncate=2.0)
+    total = ndimage.gaussian_filter1d(scores * weight, width, axis=0, truncate=2.0)
     norm = ndimage.gaussian_filter1d(weight, width, axis=0, truncate=2.0)
     smooth = np.where(weight > 0, total / np.maximum(norm, 1e-6), scores)
     for index in references:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from MedPerSAMLib.core.appearance import radius
+from MedPerSAMLib.core.features import window_around
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.chain import Chain, ChainParts, Link
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
+from MedPerSAMLib.core.propagate.step import signed_distance
 from MedPerSAMLib.core.task import Propagation, Reference
 
-_NOWHERE = -9.0
-"""Log-odds where a structure is not."""
+_FAR = 9.0
+"""Pixels from an outline beyond which distances no longer count."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Layout:
                     between.update(run)
         return cls(masks, tuple(runs), frozenset(between))
 
+    @property
+    def largest(self) -> int:
+        """The annotated slice with the largest mask."""
+        return max(self.masks, key=lambda index: np.count_nonzero(self.masks[index]))
+
     def pairs(self) -> list[tuple[int, int]]:
         """(source, target) of every step and of its way back, nearest to the annotated slices first."""
         steps = []
@@ -73,7 +80,10 @@ def run_chains(
     Raises:
         Cancelled: the user asked for it; finished slices have been handed over by then.
     """
-    chains = [Chain(parts, start, layout.masks[start], run) for start, run in layout.runs]
+    largest = layout.largest
+    chains = [
+        Chain(parts, start, layout.masks[start], run, largest, layout.masks[largest]) for start, run in layout.runs
+    ]
     total, done = sum(len(run) for _, run in layout.runs), 0
     while any(not chain.ended for chain in chains):
         for chain in chains:
@@ -91,10 +101,13 @@ def run_chains(
 
 
 class _Blend:
-    """Weighted means of log-odds and confidence where chains overlap."""
+    """Weighted means of outlines and confidence where chains overlap.
+
+    Outlines are blended as signed distances, so that two discs of different sizes give one in between.
+    """
 
     def __init__(self, count: int, shape: tuple[int, int]) -> None:
-        self.log_odds = np.full((count, *shape), _NOWHERE, np.float32)
+        self.distance = np.full((count, *shape), -_FAR, np.float32)
         self.confidence, self._weight = np.zeros(count, np.float32), np.zeros(count, np.float32)
         self.details: dict[str, np.ndarray] = {}
 
@@ -105,22 +118,28 @@ class _Blend:
 
     def add(self, link: Link, sure: float, share: float) -> None:
         """Add a chain's result on one slice with its confidence, counting by ``share`` > 0."""
-        plane = np.full(self.log_odds.shape[1:], _NOWHERE, np.float32)
-        plane[link.window] = link.log_odds
         self._weight[link.index] += share
         part = share / self._weight[link.index]
-        self.log_odds[link.index] += part * (plane - self.log_odds[link.index])
+        self.distance[link.index] += part * (_outline(link.mask) - self.distance[link.index])
         self.confidence[link.index] += part * (sure - self.confidence[link.index])
 
     def fix(self, index: int, mask: np.ndarray) -> None:
         """Set an annotated slice."""
-        self.log_odds[index] = np.where(mask, -_NOWHERE, _NOWHERE)
+        self.distance[index] = _outline(mask)
         self.confidence[index] = self._weight[index] = 1.0
 
     def note(self, index: int, figures: Mapping[str, float]) -> None:
         """Remember per-slice figures for reports; NaN where there is none."""
         for name, figure in figures.items():
             self.details.setdefault(name, np.full(len(self._weight), np.nan, np.float32))[index] = figure
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """(rows, columns) float32, pixels to the border of a non-empty mask, positive inside, bounded by ``_FAR``."""
+    distance = np.full(mask.shape, -_FAR, np.float32)
+    window = window_around(mask, int(_FAR) + 1)
+    distance[window] = np.clip(signed_distance(mask[window]), -_FAR, _FAR)
+    return distance
 
 
 def _together(
@@ -135,7 +154,7 @@ def _together(
 ) -> Propagation:
     blend, absent = _Blend(count, grid.shape), np.zeros(count, np.float32)
     finished = np.zeros(count, bool)
-    largest = max(np.count_nonzero(mask) for mask in layout.masks.values())
+    largest = radius(layout.masks[layout.largest])
     for (start, run), links in zip(layout.runs, chains):
         finished[list(run)] = True
         mask = layout.masks[start]
@@ -150,13 +169,13 @@ def _together(
             # Where two chains meet, each counts by its confidence, by how near its own annotation is, and by how much that
             # annotation shows: a chain cannot grow as fast as a structure that it enters at its tip.
             sure = slice_confidence(link.signs, link.evidence)
-            blend.add(link, sure, sure / (1 + number) * np.count_nonzero(mask) / largest)
+            blend.add(link, sure, sure / (1 + number) * radius(mask) / largest)
     for index, mask in layout.masks.items():
         blend.fix(index, mask)
         finished[index] = True
     confidence = np.where(blend.present, blend.confidence, absent)
-    log_odds = smooth_across(blend.log_odds, blend.present, layout.masks, smoothing)
-    found = touching_references(grid.to_native(log_odds) > 0, reference.masks)
+    distance = smooth_across(blend.distance, blend.present, layout.masks, smoothing)
+    found = touching_references(grid.to_native(distance) > 0, reference.masks)
     for index, mask in reference.masks.items():
         found[index] = mask
     for index in np.flatnonzero(finished):

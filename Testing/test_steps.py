@@ -1,0 +1,103 @@
+"""A chain's single parts: correction of a carried mask, presence, confidence, clean-up, layout."""
+
+import numpy as np
+import pytest
+
+from MedPerSAMLib.core.overlap import dice
+from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
+from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
+from MedPerSAMLib.core.propagate.merge import Layout
+from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
+from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
+from MedPerSAMLib.core.propagate.step import StepSettings, correct, signed_distance
+
+ROWS, COLUMNS = np.mgrid[:80, :80]
+
+
+def _disc(row, column, size):
+    return (ROWS - row) ** 2 + (COLUMNS - column) ** 2 < size**2
+
+
+def test_without_evidence_the_carried_mask_stays():
+    carried = _disc(40, 40, 15)
+    mask, _ = correct(carried, [], 4.0, StepSettings())
+    assert dice(mask, carried) > 0.97
+
+
+def test_evidence_moves_the_border_and_gives_up_what_looks_otherwise():
+    carried, truth = _disc(40, 40, 15), _disc(40, 42, 14)
+    evidence = np.where(truth, 1.5, -1.5).astype(np.float32)
+    mask, _ = correct(carried, [evidence], 4.0, StepSettings())
+    assert dice(mask, truth) > max(0.96, dice(carried, truth))
+
+
+def test_growth_per_step_is_bounded_so_that_a_leak_stays_small():
+    carried = _disc(40, 40, 10)
+    mask, _ = correct(carried, [np.full(carried.shape, 3.0, np.float32)], 2.0, StepSettings())
+    assert signed_distance(carried)[mask].min() > -2
+
+
+def test_parts_that_do_not_touch_the_carried_mask_are_dropped():
+    carried = _disc(20, 20, 8)
+    evidence = np.where(_disc(20, 20, 8) | _disc(60, 60, 10), 3.0, -3.0).astype(np.float32)
+    mask, _ = correct(carried, [evidence], 200.0, StepSettings(growth_share=50.0))
+    assert not mask[55:65, 55:65].any() and mask[20, 20]
+
+
+def _tracker(**changes):
+    return PresenceTracker(Sight(1000, 0.5, 0.8), 20.0, PresenceSettings(**changes))
+
+
+def test_a_structure_that_looks_the_same_is_followed_and_one_that_vanished_is_cut_back():
+    tracker = _tracker()
+    same = tracker.log_odds(Sight(900, 0.5, 0.8), 5.0)
+    gone = tracker.log_odds(Sight(100, 0.2, 0.0), 60.0)
+    assert same > 0 > gone
+    answers = [tracker.add(e) for e in [same] * 5 + [gone] * 3]
+    assert answers[:5] == [True] * 5 and answers[-1] is False
+    assert tracker.kept_steps == 5
+
+
+def test_one_doubtful_slice_does_not_end_a_chain():
+    tracker = _tracker()
+    for evidence in (1.0, 1.0, -0.8, 1.0, 1.0):
+        assert tracker.add(evidence)
+    assert tracker.kept_steps == 5
+
+
+def test_confidence_falls_with_each_sign_and_absence_is_least_sure_at_the_end():
+    good = {"cycle": 0.95, "contrast": 1.0, "size": 0.9}
+    whole = slice_confidence(good, 1.0)
+    assert all(slice_confidence({**good, name: 0.3}, 1.0) < whole for name in good)
+    assert slice_confidence(good, -2.0) < whole
+    assert absence_confidence(0.0) < absence_confidence(1.0) < absence_confidence(10.0) < 1
+
+
+def test_only_what_hangs_together_with_an_annotation_is_kept():
+    mask = np.zeros((5, 80, 80), bool)
+    mask[1:4] = _disc(40, 40, 8)
+    mask[2:5, 5:9, 5:9] = True
+    kept = touching_references(mask, {2: _disc(40, 40, 8)})
+    assert kept[3, 40, 40] and not kept[:, 5:9, 5:9].any()
+
+
+def test_smoothing_leaves_annotated_and_absent_slices_alone():
+    scores = np.random.default_rng(0).normal(size=(6, 8, 8)).astype(np.float32)
+    present = np.array([True, True, True, True, True, False])
+    smooth = smooth_across(scores, present, {2: scores[2] > 0}, 1.0)
+    assert (smooth[2] == scores[2]).all() and (smooth[5] == scores[5]).all() and (smooth[1] != scores[1]).any()
+
+
+def test_chains_share_the_slices_between_two_annotations_and_stop_at_the_range():
+    layout = Layout.of([2, 3, 4, 6, 7, 8, 9], {5: _disc(40, 40, 5), 8: _disc(40, 40, 5)})
+    assert (5, (6, 7)) in layout.runs and (8, (7, 6)) in layout.runs
+    assert (5, (4, 3, 2)) in layout.runs and (8, (9,)) in layout.runs
+    assert layout.between == {6, 7}
+    assert set(layout.pairs()[:2]) <= {(5, 6), (6, 5), (5, 4), (4, 5), (8, 7), (7, 8), (8, 9), (9, 8)}
+
+
+@pytest.mark.parametrize("place,size", [((55, 30), 12), ((30, 50), 7)])
+def test_an_outline_is_moved_and_scaled_to_where_the_image_looks_like_it(place, size):
+    looks = np.where(_disc(*place, size), 2.0, -2.0).astype(np.float32)
+    found, score = place_outline(_disc(40, 40, 10), looks, PlaceSettings())
+    assert dice(found, _disc(*place, size)) > 0.8 and score > 0
