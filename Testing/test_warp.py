@@ -38,7 +38,7 @@ def test_a_shifted_mask_is_carried_to_its_place_and_back(network, moved):
     fields = NeighbourFields(planes, network, torch.device("cpu"))
     there = fields.carry(first, 0, 1) > 0.5
     assert 1 - dice(there, second) < 0.6 * (1 - dice(first, second)), dice(there, second)
-    assert dice(fields.carry(there, 1, 0) > 0.5, first) > 0.95
+    assert dice(fields.carry(there, 1, 0) > 0.5, first) > 0.9
 
 
 def test_carrying_is_better_than_copying_on_the_sample(network, sample_volume, sample_labels):
