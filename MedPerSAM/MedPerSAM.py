@@ -1,4 +1,5 @@
-"""The MedPerSAM module: life cycle, parameter node, observations. The panel is in MedPerSAMPanel, the flow in MedPerSAMLib."""
+"""The MedPerSAM module: life cycle, parameter node, observations. The panel is in MedPerSAMPanel, the flow in
+MedPerSAMLib."""
 
 import os
 import sys
@@ -50,11 +51,13 @@ class MedPerSAM(ScriptedLoadableModule):
         self.parent.dependencies = ["Segmentations", "SegmentEditor"]
         self.parent.contributors = ["MedPerSAM contributors"]
         self.parent.helpText = _(
-            "Outline a structure on one slice in Segment Editor, open MedPerSAM, press Propagate: the structure is followed "
+            "Outline a structure on one slice in Segment Editor, open MedPerSAM, press Propagate: "
+            "the structure is followed "
             "through the volume by a frozen SAM. Correct the least certain slice, propagate again, accept."
         )
         self.parent.acknowledgementText = _(
-            "An independent implementation of the idea of Med-PerSAM (one-shot visual prompt tuning with a warping model)."
+            "An independent implementation of the idea of Med-PerSAM (one-shot visual prompt tuning "
+            "with a warping model)."
         )
         slicer.app.connect("startupCompleted()", self._on_startup)
 
@@ -67,7 +70,7 @@ class MedPerSAM(ScriptedLoadableModule):
 class MedPerSAMParameterNode:
     """What the user chose; saved with the scene.
 
-    The fields are those of ``presenter.Parameters``.
+    The fields are those of ``choices.Parameters``.
     """
 
     volume: slicer.vtkMRMLScalarVolumeNode

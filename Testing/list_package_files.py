@@ -1,7 +1,7 @@
 """Rewrites the lists of files in the two CMakeLists.txt; what is not listed there is not packaged.
 
-Usage: ``python Testing/list_package_files.py`` rewrites them, ``--check`` only tells whether they are right (exit code 1).
-Standard library only.
+Usage: ``python Testing/list_package_files.py`` rewrites them, ``--check`` only tells whether they are right (exit code
+1). Standard library only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def rewritten(cmake: str, module: str, files: list[str]) -> str:
     for name, suffixes in LISTS[module].items():
         wanted = [file for file in files if Path(file).suffix in suffixes]
         block = "".join(f"  {file}\n" for file in wanted)
-        cmake = re.sub(rf"set\({name}\n.*?  \)", lambda _: f"set({name}\n{block}  )", cmake, flags=re.DOTALL)  # noqa: B023
+        before, rest = cmake.split(f"set({name}\n", 1)
+        cmake = f"{before}set({name}\n{block}  ){rest.split('  )', 1)[1]}"
     return cmake
 
 

@@ -1,7 +1,9 @@
-"""Makes the pictures of README and tutorial: a real run of the module's panel on the embedded sample, and Slicer's views of it.
+"""Makes the pictures of README and tutorial: a real run of the module's panel on the embedded sample, and Slicer's
+views of it.
 
-Usage: ``python Testing/render_screenshots.py`` (slicer-core, PySide6, the embedded weights; two minutes). The panel is the real
-widget class on the stand-ins of Testing/slicer_module; slice and surface are drawn by Slicer's own displayable managers.
+Usage: ``python Testing/render_screenshots.py`` (slicer-core, PySide6, the embedded weights; two minutes). The panel is
+the real widget class on the stand-ins of Testing/slicer_module; slice and surface are drawn by Slicer's own displayable
+managers.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ def _longest_stop(target: str) -> float:
 
 
 def test_main_thread_keeps_running_while_torch_is_imported():
-    """On an idle machine 50 ms against 340 ms for a plain import; here only which is shorter, because machines are busy."""
+    """On an idle machine 50 ms against 340 ms for a plain import; here only which is shorter, because machines are
+    busy."""
     quiet, plain = (min(_longest_stop(target) for _ in range(3)) for target in ("quietly", "plainly"))
     assert quiet < plain

@@ -1,4 +1,5 @@
-"""The Segment Editor effect "Propagate slice": the module's presenter with four buttons, for those who live in Segment Editor."""
+"""The Segment Editor effect "Propagate slice": the module's presenter with four buttons, for those who live in Segment
+Editor."""
 
 import os
 
@@ -34,7 +35,8 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
 
     def helpText(self):
         return _(
-            "Outline the structure on one slice, press Propagate. Correct the least certain slice, propagate again, accept. "
+            "Outline the structure on one slice, press Propagate. Correct the least certain slice, "
+            "propagate again, accept. "
             "Method, model and device are chosen in the MedPerSAM module."
         )
 

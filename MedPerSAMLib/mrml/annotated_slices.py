@@ -1,8 +1,9 @@
 """Which slices of a segment the user drew, and which are ours.
 
 What a propagation wrote is remembered in a tag of the segment, as a fingerprint per slice. A slice that still has its
-fingerprint is ours and may be written again; any other is the user's: a further reference that is never touched. Because a
-tag belongs to the segment, Segment Editor's undo, copies and ``.seg.nrrd`` files carry the memory along with the voxels.
+fingerprint is ours and may be written again; any other is the user's: a further reference that is never touched.
+Because a tag belongs to the segment, Segment Editor's undo, copies and ``.seg.nrrd`` files carry the memory along with
+the voxels.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Record:
         segment.SetTag(_TAG, json.dumps({"axis": self.axis, "shape": list(self.shape), "slices": self.slices}))
 
     def ours(self, index: int, mask: np.ndarray) -> bool:
-        """Whether a slice that looks like (rows, columns) ``mask`` now is as we left it: ours, or empty and never ours."""
+        """Whether a slice that looks like (rows, columns) ``mask`` now is as we left it: ours, or empty and never
+        ours."""
         return self.slices.get(index) == (fingerprint(mask) if mask.any() else None)
 
 
@@ -162,7 +164,8 @@ def _whole_slice(part: np.ndarray, first, shape, axis: int, index: int) -> np.nd
 
 
 def _drawn_axis(planes: Sequence[np.ndarray], name: str, view_axis: int | None) -> int:
-    """The axis with exactly one slice that is not empty; where several slices are drawn, the axis with by far the fewest."""
+    """The axis with exactly one slice that is not empty; where several slices are drawn, the axis with by far the
+    fewest."""
     counts = [len(used) for used in planes]
     single = [axis for axis in range(3) if counts[axis] == 1]
     if single:
@@ -171,7 +174,8 @@ def _drawn_axis(planes: Sequence[np.ndarray], name: str, view_axis: int | None) 
     if counts[order[0]] <= _FEW * counts[order[1]]:
         return order[0]
     raise InputError(
-        f"{name} was not drawn slice by slice: it fills {counts[0]}, {counts[1]} and {counts[2]} slices along the three axes; "
+        f"{name} was not drawn slice by slice: it fills {counts[0]}, {counts[1]} and {counts[2]} "
+        "slices along the three axes; "
         "leave it on a few parallel slices only."
     )
 

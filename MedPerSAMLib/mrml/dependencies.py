@@ -75,13 +75,15 @@ class Dependencies:
             logic = self._pytorch()
         except ImportError as error:
             raise DependencyError(
-                "PyTorch is needed: install the extension 'PyTorch' from the Extensions Manager, restart Slicer and try again."
+                "PyTorch is needed: install the extension 'PyTorch' from the Extensions Manager, "
+                "restart Slicer and try again."
             ) from error
         try:
             torch = logic.installTorch(askConfirmation=True, torchVersionRequirement=MINIMUM_TORCH)
         except Exception as error:  # the extension raises whatever pip or the network raised
             raise DependencyError(
-                f"PyTorch could not be installed ({error}); open the PyTorch Utils module, install it there and try again."
+                f"PyTorch could not be installed ({error}); open the PyTorch Utils module, install it "
+                "there and try again."
             ) from error
         if torch is None:
             raise DependencyError("PyTorch was not installed; press Propagate again and agree, or use PyTorch Utils.")
@@ -97,7 +99,8 @@ class Dependencies:
             ensure(requirements, requester="MedPerSAM", skip_packages=list(KEPT))
         except Exception as error:  # pip_ensure raises RuntimeError for a refusal and for a failure alike
             raise DependencyError(
-                f"{', '.join(requirements)} could not be installed ({error}); press Propagate again and agree, or check the "
+                f"{', '.join(requirements)} could not be installed ({error}); press Propagate again "
+                "and agree, or check the "
                 "network and the proxy settings."
             ) from error
 

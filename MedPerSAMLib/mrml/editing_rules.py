@@ -1,8 +1,8 @@
 """Where Segment Editor's settings let a propagation write: its mask, its intensity range, and the other segments.
 
-Other segments are never changed by a propagation. Where the editor is set to overwrite them (no overlap), the propagated
-structure yields to what is already there, so that nobody's work disappears under a tired eye; where overlap is allowed, it
-passes over them.
+Other segments are never changed by a propagation. Where the editor is set to overwrite them (no overlap), the
+propagated structure yields to what is already there, so that nobody's work disappears under a tired eye; where overlap
+is allowed, it passes over them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import slicer
 
-from MedPerSAMLib.errors import MedPerSAMError
+from MedPerSAMLib.errors import InputError, MedPerSAMError
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.geometry import transform_between
 from MedPerSAMLib.mrml.segment_reader import segment_of
@@ -37,7 +37,7 @@ def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
     """Look at the chosen segments; every problem becomes the sentence with its remedy.
 
     Args:
-        parameters: what the user chose; see ``presenter.Parameters``.
+        parameters: what the user chose; see ``choices.Parameters``.
         scene: gives the slice view that breaks ties.
     """
     if parameters is None or parameters.volume is None:
@@ -67,8 +67,11 @@ def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
 
 def _line(name: str, annotation: Annotation, parameters) -> str:
     wanted = range(parameters.firstSlice, parameters.lastSlice + 1) if parameters.limitRange else None
-    if wanted is not None and not len(wanted):
-        return f"{name}: the range is empty; move its ends."
+    if wanted is not None and (not len(wanted) or max(wanted) >= annotation.count):
+        raise InputError(
+            f"{name}: the range {parameters.firstSlice}-{parameters.lastSlice} does not lie in the slices "
+            f"0-{annotation.count - 1}; move its ends."
+        )
     slices = annotation.open_range(wanted)
     low = slices.start if wanted is None else max(slices.start, wanted.start)
     high = slices.stop - 1 if wanted is None else min(slices.stop, wanted.stop) - 1

@@ -1,7 +1,7 @@
 """Where a volume's slices lie in the patient, and how a volume's voxels relate to a segmentation's.
 
-Arrays are in numpy order (k, j, i); an *axis* is an array axis, so axis 0 counts k. Slices of an axis are numbered by the
-array index along it.
+Arrays are in numpy order (k, j, i); an *axis* is an array axis, so axis 0 counts k. Slices of an axis are numbered by
+the array index along it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import vtk
 from MedPerSAMLib.errors import InputError
 
 OBLIQUE_DEGREES = 1.0
-"""Beyond this angle a slice painted in one grid runs through several slices of the other within a usual field of view."""
+"""Beyond this angle a slice painted in one grid runs through several slices of the other within a usual field of
+view."""
 
 _PLANES = ("sagittal", "coronal", "axial")
 """The plane that lies across the R, A and S direction."""
@@ -43,7 +44,8 @@ def transform_between(
     if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(*parents, matrix):
         bent = next(p for p in parents if p is not None and not p.IsTransformToWorldLinear())
         raise InputError(
-            f"The transform {bent.GetName()!r} is not linear, so voxels of volume and segmentation do not match one to one; "
+            f"The transform {bent.GetName()!r} is not linear, so voxels of volume and segmentation do "
+            "not match one to one; "
             "harden it (Transforms module) and resample, or put both nodes under the same transform."
         )
     transform.SetMatrix(matrix)
@@ -75,7 +77,8 @@ def spacing_of(volume: slicer.vtkMRMLVolumeNode) -> tuple[float, float, float]:
 
 
 def plane_name(volume: slicer.vtkMRMLVolumeNode, axis: int) -> str:
-    """What people call the slices across an array axis: axial, coronal or sagittal, with "oblique" where they are turned."""
+    """What people call the slices across an array axis: axial, coronal or sagittal, with "oblique" where they are
+    turned."""
     direction = _direction(volume_to_world(volume), axis)
     nearest = int(np.argmax(np.abs(direction)))
     turned = math.degrees(math.acos(min(1.0, abs(direction[nearest]))))

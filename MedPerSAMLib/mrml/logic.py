@@ -82,7 +82,7 @@ class PropagationLogic:
             self.undo.save(segmentation, volume)
         targets = make_targets(target, segmentation, annotations, volume)
         surfaces = [segmentation] if target != NEW_SEGMENTATION and hide_surface(segmentation) else []
-        self._previews = {key: preview for key, preview in self._previews.items() if preview.written}
+        self._keep_only({(t.segmentation.GetID(), t.segment_id) for t in targets.values()})
         run_id, structures = f"run {next(self._numbers)}", {}
         for key, annotation in annotations.items():
             place, rules = targets[key], EditingRules(targets[key].segmentation, volume, annotation.axis, editor)
@@ -147,7 +147,8 @@ class PropagationLogic:
         self._previews.clear()
 
     def discard(self) -> int:
-        """Take back all that was propagated since the last Accept; returns how many slices the user drew on and stay."""
+        """Take back all that was propagated since the last Accept; returns how many slices the user drew on and
+        stay."""
         kept = 0
         for preview in self._previews.values():
             target = preview.target
@@ -171,6 +172,11 @@ class PropagationLogic:
         self.sessions.clear()
         self.undo.clear()
 
+    def _keep_only(self, keys: set[tuple[str, str]]) -> None:
+        """Accept what other segments got: a Discard of this run must not take back an organ that was finished
+        before."""
+        self._previews = {key: p for key, p in self._previews.items() if key in keys and p.written}
+
     def _preview(self, target, volume, annotation: Annotation, rules: EditingRules) -> Preview:
         key = (target.segmentation.GetID(), target.segment_id)
         kept = self._previews.get(key)
@@ -183,7 +189,8 @@ class PropagationLogic:
         for annotation in annotations.values():
             if wanted is not None and (not len(wanted) or min(wanted) < 0 or max(wanted) >= annotation.count):
                 raise InputError(
-                    f"The range {wanted.start}-{wanted.stop - 1} does not lie in the volume's slices 0-{annotation.count - 1}."
+                    f"The range {wanted.start}-{wanted.stop - 1} does not lie in the volume's slices "
+                    f"0-{annotation.count - 1}."
                 )
 
 

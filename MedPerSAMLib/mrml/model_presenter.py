@@ -35,8 +35,8 @@ class ModelPresenter:
     """Reads and changes the user's models; long work is handed to ``start_job``.
 
     Args:
-        start_job: runs ``work(progress)`` in the background and calls ``done(sentence)`` at its end, on the main thread;
-            returns False while something else is running.
+        start_job: runs ``work(progress)`` in the background and calls ``done(sentence)`` at its end, on the main
+            thread; returns False while something else is running.
         store: the user's models; the default folder unless given.
     """
 
@@ -104,7 +104,13 @@ def _row(state: ModelState) -> ModelRow:
     details = f"{state.entry.title}. Licence: {state.entry.licence}. {state.state.capitalize()}."
     if not state.ready:
         details += f" {state.remedy}"
-    return ModelRow(state.entry.name, f"{state.entry.name}{size}{mark}", details, state.ready, state.entry.url is not None and not state.ready)  # fmt: skip
+    return ModelRow(
+        state.entry.name,
+        f"{state.entry.name}{size}{mark}",
+        details,
+        state.ready,
+        state.entry.url is not None and not state.ready,
+    )
 
 
 def _megabytes(count: int) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import slicer
 
 from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.errors import MedPerSAMError
+from MedPerSAMLib.mrml.choices import Parameters, device_line, follow_editor, limit_range, tidy_choices
 from MedPerSAMLib.mrml.dependencies import Dependencies
 from MedPerSAMLib.mrml.found_line import Found, look_at
 from MedPerSAMLib.mrml.logic import PropagationLogic
@@ -28,22 +27,6 @@ from MedPerSAMLib.services.jobs import Jobs
 from MedPerSAMLib.services.models.store import ModelStore
 
 LOG_LINES = 500
-
-
-class Parameters(Protocol):
-    """What the user chose: the module's parameter node, or anything with these fields."""
-
-    volume: slicer.vtkMRMLScalarVolumeNode | None
-    segmentation: slicer.vtkMRMLSegmentationNode | None
-    segmentIDs: list[str]
-    method: str
-    model: str
-    device: str
-    target: str
-    limitRange: bool
-    firstSlice: int
-    lastSlice: int
-    keepFinished: bool
 
 
 class Presenter:
@@ -93,11 +76,12 @@ class Presenter:
         """Look at the inputs again: called after a choice or an edit; does nothing while a run writes."""
         if self.state.phase in BUSY:
             return
+        tidy_choices(self.parameters, 0 if self._found is None else self._found.slice_count)
         self._found = look_at(self.parameters, self._scene)
         state = self.state
         state.found, state.slice_count, state.plane = self._found.text, self._found.slice_count, self._found.plane
         state.can_show_3d = self.parameters is not None and self.parameters.segmentation is not None
-        state.dependencies, state.device = self._dependencies.status(), _device_line(self.parameters)
+        state.dependencies, state.device = self._dependencies.status(), device_line(self.parameters)
         reason = self._model_reason()
         if self._found.ready and reason:
             state.found = f"{state.found} {reason}"
@@ -105,16 +89,11 @@ class Presenter:
         self._show()
 
     def fill_from_editor(self) -> None:
-        """Take volume, segmentation and segment from Segment Editor, where nothing is chosen yet."""
-        editor, parameters = self._editor(), self.parameters
-        if editor is None or parameters is None or self.state.phase in BUSY:
-            return
-        if parameters.volume is None:
-            parameters.volume = editor.GetSourceVolumeNode()
-        if parameters.segmentation is None and editor.GetSegmentationNode() is not None:
-            parameters.segmentation = editor.GetSegmentationNode()
-            parameters.segmentIDs = [editor.GetSelectedSegmentID()] if editor.GetSelectedSegmentID() else []
-        self.inputs_changed()
+        """Take volume, segmentation and segment from Segment Editor, where the user has just drawn."""
+        editor = self._editor()
+        if editor is not None and self.parameters is not None and self.state.phase not in BUSY:
+            follow_editor(self.parameters, editor)
+            self.inputs_changed()
 
     def first_slice_here(self) -> None:
         """Let the range begin at the slice that is shown."""
@@ -269,14 +248,7 @@ class Presenter:
         here = shown_slice(self._scene, self.parameters.volume, self._found.axis)
         if here is None:
             return
-        parameters = self.parameters
-        if not parameters.limitRange:
-            parameters.firstSlice, parameters.lastSlice = 0, self._found.slice_count - 1
-            parameters.limitRange = True
-        if first:
-            parameters.firstSlice, parameters.lastSlice = here, max(here, parameters.lastSlice)
-        else:
-            parameters.firstSlice, parameters.lastSlice = min(here, parameters.firstSlice), here
+        limit_range(self.parameters, here, first, self._found.slice_count)
         self.inputs_changed()
 
     def _navigate(self, where: str) -> None:
@@ -304,17 +276,3 @@ class Presenter:
         self.state.status = sentence
         self.state.log.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
         del self.state.log[:-LOG_LINES]
-
-
-def _device_line(parameters: Parameters | None) -> str:
-    """What will be used and why; torch is not imported for it, because that takes seconds on the main thread."""
-    requested = "auto" if parameters is None else parameters.device
-    if "torch" not in sys.modules:
-        promise = {"auto": "A GPU is used if PyTorch finds one that works, else the CPU", "cpu": "The CPU is used"}
-        return f"{promise.get(requested, f'{requested} is used')}; checked when a run starts."
-    from MedPerSAMLib.services.models.load import choose_device
-
-    try:
-        return choose_device(requested)[1]
-    except MedPerSAMError as error:
-        return str(error)

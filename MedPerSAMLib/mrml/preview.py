@@ -1,8 +1,8 @@
 """What a propagation has written into one segment and can take back.
 
 Slices go straight into the target segment, so that the user sees and corrects them with every tool Slicer has. Until
-Accept, the preview remembers what each slice was before. The user may draw in the segment meanwhile: a slice that is not as
-we left it belongs to the user from then on and is neither overwritten nor taken back.
+Accept, the preview remembers what each slice was before. The user may draw in the segment meanwhile: a slice that is
+not as we left it belongs to the user from then on and is neither overwritten nor taken back.
 """
 
 from __future__ import annotations

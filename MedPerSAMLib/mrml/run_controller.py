@@ -1,4 +1,5 @@
-"""Carries one piece of background work from its start to its end: phases, live slices, cancel, failure, late results."""
+"""Carries one piece of background work from its start to its end: phases, live slices, cancel, failure, late
+results."""
 
 from __future__ import annotations
 
@@ -26,8 +27,9 @@ _LOADING_PHASES = ("loading model", "reading volume")
 class RunController:
     """Phases of the work; main thread only.
 
-    ``changed`` is emitted when phase, status or progress have changed, ``told`` with each sentence for the user, ``ended``
-    with (phase, run, results) when the work has come to rest; run and results are None unless a propagation finished.
+    ``changed`` is emitted when phase, status or progress have changed, ``told`` with each sentence for the user,
+    ``ended`` with (phase, run, results) when the work has come to rest; run and results are None unless a propagation
+    finished.
 
     Args:
         jobs: runs the work in the background.

@@ -33,7 +33,8 @@ def image_on(
     Args:
         volume: gives the grid.
         extent: the part.
-        mask: bool of the extent's size in (k, j, i) order (axes of length 1 may be left out), or None for geometry only.
+        mask: bool of the extent's size in (k, j, i) order (axes of length 1 may be left out), or None for geometry
+            only.
     """
     image = slicer.vtkOrientedImageData()
     image.SetExtent(extent)
@@ -65,7 +66,8 @@ def segment_of(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) ->
         and any(content.GetNthSegment(i).GetRepresentation(source) for i in range(content.GetNumberOfSegments()))
     ):
         raise InputError(
-            f"{segmentation.GetName()!r} is stored as {source.lower()}; open it in Segment Editor and let it convert to binary labelmap."
+            f"{segmentation.GetName()!r} is stored as {source.lower()}; open it in Segment Editor and "
+            "let it convert to binary labelmap."
         )
     return segment
 
@@ -125,7 +127,8 @@ def read_mask(
 def read_box(
     segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode
 ) -> tuple[np.ndarray, tuple[int, int, int]] | None:
-    """The part of the volume that holds the whole segment: (k, j, i) bool and its first (k, j, i); None for an empty one.
+    """The part of the volume that holds the whole segment: (k, j, i) bool and its first (k, j, i); None for an empty
+    one.
 
     Quick for a segment drawn on one slice of a large volume. Raises like :func:`read_mask`.
     """

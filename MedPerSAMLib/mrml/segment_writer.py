@@ -2,13 +2,13 @@
 
 What Slicer's own functions would do, and why they are not used as they are:
 
-- ``slicer.util.updateSegmentBinaryLabelmapFromArray`` applies the transform twice where volume and segmentation stand under
-  different transforms, and replaces the whole segment.
-- ``MODE_REPLACE`` clears the whole segment even when an extent is given; ``MODE_MERGE_MAX`` writes the value 1 into a layer
-  that several segments share, whatever the segment's label value is. So a change is taken apart into what is removed
-  (``MODE_MERGE_MIN``) and what is added (``MODE_MERGE_MASK``, as Segment Editor's own effects do).
-- Every merge resamples the layer onto the grid of what is written. So the change is brought onto the segment's grid first,
-  and finer contours that the user drew, in this or another segment of the layer, stay as they are.
+- ``slicer.util.updateSegmentBinaryLabelmapFromArray`` applies the transform twice where volume and segmentation stand
+  under different transforms, and replaces the whole segment.
+- ``MODE_REPLACE`` clears the whole segment even when an extent is given; ``MODE_MERGE_MAX`` writes the value 1 into a
+  layer that several segments share, whatever the segment's label value is. So a change is taken apart into what is
+  removed (``MODE_MERGE_MIN``) and what is added (``MODE_MERGE_MASK``, as Segment Editor's own effects do).
+- Every merge resamples the layer onto the grid of what is written. So the change is brought onto the segment's grid
+  first, and finer contours that the user drew, in this or another segment of the layer, stay as they are.
 """
 
 from __future__ import annotations

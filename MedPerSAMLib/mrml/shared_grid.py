@@ -45,7 +45,8 @@ def label_array(labels: slicer.vtkOrientedImageData) -> np.ndarray:
 def overlap(
     labels: slicer.vtkOrientedImageData, offset: tuple[int, int, int], extent: Extent
 ) -> tuple[tuple, tuple] | None:
-    """Index expressions of what ``extent`` of the volume and the label image share: (into the extent, into the labels)."""
+    """Index expressions of what ``extent`` of the volume and the label image share: (into the extent, into the
+    labels)."""
     stored = labels.GetExtent()
     ours, theirs = [], []
     for axis in range(3):
@@ -83,8 +84,8 @@ def grow(labels: slicer.vtkOrientedImageData, extent: Extent) -> None:
 def pad_to(labels: slicer.vtkOrientedImageData, extent) -> None:
     """Give a label image that extent, zeros where it had nothing.
 
-    The zeros are asked of the system, which hands out memory only where something is written: enlarging a segment to 300
-    slices of 512x512 takes no time, where VTK's padding takes 0.4 s.
+    The zeros are asked of the system, which hands out memory only where something is written: enlarging a segment to
+    300 slices of 512x512 takes no time, where VTK's padding takes 0.4 s.
     """
     stored, old = labels.GetExtent(), label_array(labels)
     sizes = [extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0)]

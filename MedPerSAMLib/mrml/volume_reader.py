@@ -21,7 +21,8 @@ def voxels(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     components = image.GetNumberOfScalarComponents()
     if components != 1:
         raise InputError(
-            f"{volume.GetName()!r} has {components} values per voxel; convert it to a scalar volume (Vector to Scalar Volume module)."
+            f"{volume.GetName()!r} has {components} values per voxel; convert it to a scalar volume "
+            "(Vector to Scalar Volume module)."
         )
     if max(image.GetDimensions()) == 1 or sorted(image.GetDimensions())[1] == 1:
         raise InputError(

@@ -1,9 +1,10 @@
 """Long work on one background thread, whose news are fetched by whoever owns the main thread.
 
-A thread and not a subprocess, because the work is torch and numpy, which let other threads run while they compute; because
-a correction then finds model and embeddings in memory (a subprocess would have to be kept warm and be sent the volume); and
-because cuDNN keeps its caches per thread, so that one persistent worker is fast from the second slice on. What a thread cannot
-do, die alone, is made up for: an exception of any kind becomes a sentence, and memory is given back before a smaller retry.
+A thread and not a subprocess, because the work is torch and numpy, which let other threads run while they compute;
+because a correction then finds model and embeddings in memory (a subprocess would have to be kept warm and be sent the
+volume); and because cuDNN keeps its caches per thread, so that one persistent worker is fast from the second slice on.
+What a thread cannot do, die alone, is made up for: an exception of any kind becomes a sentence, and memory is given
+back before a smaller retry.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Jobs:
     """One worker thread, which lives as long as the application.
 
     Args:
-        make_smaller: called after running out of memory; frees what it can, lowers the need, and returns the sentence that
-            says how, or None where nothing smaller is left. The job is then tried once more.
+        make_smaller: called after running out of memory; frees what it can, lowers the need, and returns the sentence
+            that says how, or None where nothing smaller is left. The job is then tried once more.
     """
 
     def __init__(self, make_smaller: Callable[[], str | None] = lambda: None) -> None:
@@ -162,6 +163,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _sentence(error: Exception) -> str:
     if is_out_of_memory(error):
-        return "Memory ran out even in smaller steps; close other volumes or programs, choose a smaller model, or use the CPU."
+        return (
+            "Memory ran out even in smaller steps; close other volumes or programs, choose a smaller model, "
+            "or use the CPU."
+        )
     first = (str(error).strip().splitlines() or [""])[0][:200]
-    return f"The work stopped unexpectedly ({type(error).__name__}: {first}); the scene is as before, details are in the log."
+    return (
+        f"The work stopped unexpectedly ({type(error).__name__}: {first}); the scene is as before, "
+        "details are in the log."
+    )

@@ -1,9 +1,9 @@
 """Imports torch and scipy from a background thread without stopping the main thread for longer than a blink.
 
-``import torch`` maps a library of several hundred megabytes while it holds the interpreter lock: a third of a second in which
-the main thread can run no Python and the panel stands still. Called as a foreign function, the system's own loader does the
-same with the lock released, and the import afterwards finds the library in place. The hundred thousands of objects that the
-imports make would also set off a full garbage collection, another 0.15 s, in the middle.
+``import torch`` maps a library of several hundred megabytes while it holds the interpreter lock: a third of a second in
+which the main thread can run no Python and the panel stands still. Called as a foreign function, the system's own
+loader does the same with the lock released, and the import afterwards finds the library in place. The hundred thousands
+of objects that the imports make would also set off a full garbage collection, another 0.15 s, in the middle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _LIBRARIES = (("torch", "lib", "*torch_cpu.*"), ("scipy", "../scipy.libs", "*ope
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Import torch and scipy, mapped beforehand, and whatever the block imports on top; plain if torch is there already."""
+    """Import torch and scipy, mapped beforehand, and whatever the block imports on top; plain if torch is there
+    already."""
     if "torch" in sys.modules:
         yield
         return
@@ -55,7 +56,8 @@ def _preload() -> None:
 
 
 def _map(path: Path) -> None:
-    """Load one library with the interpreter lock released; what fails here fails again, with its reason, in the import."""
+    """Load one library with the interpreter lock released; what fails here fails again, with its reason, in the
+    import."""
     if sys.platform == "win32":
         load = ctypes.WinDLL("kernel32").LoadLibraryExW
         load.restype, load.argtypes = ctypes.c_void_p, (ctypes.c_wchar_p, ctypes.c_void_p, ctypes.c_uint32)

@@ -1,7 +1,7 @@
 """The part of a propagation that runs in the background: arrays in, arrays out, no MRML.
 
-A :class:`SessionCache` keeps what a volume and a model share (normalised slices, embeddings, fields) alive between runs, so
-that a correction does not compute them again.
+A :class:`SessionCache` keeps what a volume and a model share (normalised slices, embeddings, fields) alive between
+runs, so that a correction does not compute them again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class SessionCache:
         return self._equipment[key]
 
     def session(self, order: Order):
-        """The session of the order's volume and model; the same object as long as voxels, spacing and model are the same."""
+        """The session of the order's volume and model; the same object as long as voxels, spacing and model are the
+        same."""
         from MedPerSAMLib.core.session import VolumeSession
 
         equipment = self.equipment(order)
@@ -90,7 +91,8 @@ class SessionCache:
         return self._sessions[key]
 
     def make_smaller(self) -> str | None:
-        """After memory ran out: free what can be made again and lower the need; says how, or None if nothing is left."""
+        """After memory ran out: free what can be made again and lower the need; says how, or None if nothing is
+        left."""
         self._sessions.clear()
         predictors = [e.predictor for e in self._equipment.values() if e.predictor is not None]
         devices = {str(predictor.device) for predictor in predictors}

@@ -1,4 +1,5 @@
-"""Measures what a user feels in the module: event-loop gaps during a run, cancel to idle, one slice written, a correction's time.
+"""Measures what a user feels in the module: event-loop gaps during a run, cancel to idle, one slice written, a
+correction's time.
 
 Usage: ``python Testing/benchmarks/slicer_panel.py [--method med-persam] [--json FILE]``. Runs the real widget class on
 PySide6 off screen with the stand-ins of Testing/slicer_module, on the embedded sample; a 10 ms timer measures the gaps.

@@ -1,6 +1,7 @@
 """Fixtures on real MRML nodes, from the ``slicer-core`` wheel; skipped as a whole where it is not installed.
 
-This folder must not be called ``slicer``: the wheel's package takes every folder of that name on the path for a part of itself.
+This folder must not be called ``slicer``: the wheel's package takes every folder of that name on the path for a part of
+itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""STAND-INS for what only the Slicer desktop has: PythonQt's ``qt``, ``ctk``, the qMRML widgets, ScriptedLoadableModule, the
-parameter node wrapper.
+"""STAND-INS for what only the Slicer desktop has: PythonQt's ``qt``, ``ctk``, the qMRML widgets,
+ScriptedLoadableModule, the parameter node wrapper.
 
-They are written from Slicer's documentation so that the real widget class of MedPerSAM.py can be instantiated on PySide6 off
-screen. They prove that our code calls what it says it calls, in an order that works; they prove nothing about PythonQt.
+They are written from Slicer's documentation so that the real widget class of MedPerSAM.py can be instantiated on
+PySide6 off screen. They prove that our code calls what it says it calls, in an order that works; they prove nothing
+about PythonQt.
 """
 
 from __future__ import annotations
@@ -237,7 +238,8 @@ class ScriptedLoadableModuleTest:
 
 
 def parameter_node_wrapper(cls: type) -> type:
-    """Stand-in for ``parameterNodeWrapper``: values are kept in the node, nodes as references, changes are announced."""
+    """Stand-in for ``parameterNodeWrapper``: values are kept in the node, nodes as references, changes are
+    announced."""
     fields = dict(cls.__annotations__)
 
     class Wrapped(cls):
@@ -393,7 +395,8 @@ def picture(widget: QtWidgets.QWidget, path: Path, width: int = 460, height: int
 
 
 def process_events(milliseconds: int = 0) -> None:
-    """Let timers and posted events run; an event loop of its own, because PySide's processEvents with a limit loses references."""
+    """Let timers and posted events run; an event loop of its own, because PySide's processEvents with a limit loses
+    references."""
     loop = QtCore.QEventLoop()
     QtCore.QTimer.singleShot(milliseconds, loop.quit)
     loop.exec()

@@ -1,7 +1,7 @@
 """A Slicer without an application: the scene, the logics and nodes to test on, from the ``slicer-core`` wheel.
 
-What the desktop builds at start (scene, application logic, module logics) is built here by hand, once per process, because
-the logics observe the scene and must outlive every test.
+What the desktop builds at start (scene, application logic, module logics) is built here by hand, once per process,
+because the logics observe the scene and must outlive every test.
 """
 
 from __future__ import annotations

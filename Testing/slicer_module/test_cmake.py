@@ -67,8 +67,15 @@ def installed(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_installed_tree_is_complete(installed):
     build, modules = installed
-    for name in ("MedPerSAM.py", "Resources/UI/MedPerSAM.ui", "Resources/Icons/MedPerSAM.png", "MedPerSAMPanel/panel.py",
-                 "MedPerSAMEffects/SegmentEditorMedPerSAMEffect.py", "MedPerSAMLib/core/task.py", "MedPerSAMLib/mrml/logic.py"):  # fmt: skip
+    for name in (
+        "MedPerSAM.py",
+        "Resources/UI/MedPerSAM.ui",
+        "Resources/Icons/MedPerSAM.png",
+        "MedPerSAMPanel/panel.py",
+        "MedPerSAMEffects/SegmentEditorMedPerSAMEffect.py",
+        "MedPerSAMLib/core/task.py",
+        "MedPerSAMLib/mrml/logic.py",
+    ):
         assert (modules / name).is_file(), name
     assert list((modules / "MedPerSAMLib" / "sample").glob("*.nrrd"))
     assert not (modules / "Testing").exists(), "two published extensions install a package of that name and collide"

@@ -280,6 +280,50 @@ def test_inputs_are_filled_from_segment_editor(scene, grey, ball, tmp_path):
     assert panel.state.ready
 
 
+def test_segment_editor_is_followed_but_checks_are_kept(scene, grey, ball, tmp_path):
+    editor = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    panel = Panel(scene, grey, ball, tmp_path, editor=lambda: editor)
+    panel.segmentation.GetSegmentation().AddEmptySegment("Kidney", "Kidney")
+    panel.parameters.segmentIDs = ["Liver", "Kidney"]
+    editor.SetAndObserveSourceVolumeNode(panel.volume)
+    editor.SetAndObserveSegmentationNode(panel.segmentation)
+    editor.SetSelectedSegmentID("Kidney")
+    panel.presenter.fill_from_editor()
+    assert panel.parameters.segmentIDs == ["Liver", "Kidney"]
+    other = build.segmentation_node(panel.volume, "Spleen")
+    editor.SetAndObserveSegmentationNode(other)
+    editor.SetSelectedSegmentID("Spleen")
+    panel.presenter.fill_from_editor()
+    assert (panel.parameters.segmentation, panel.parameters.segmentIDs) == (other, ["Spleen"])
+
+
+def test_choices_are_tidied(panel):
+    panel.parameters.segmentIDs = ["gone"]
+    panel.presenter.inputs_changed()
+    assert panel.parameters.segmentIDs == ["Liver"], "the only segment there is"
+    panel.parameters.limitRange = True
+    panel.presenter.inputs_changed()
+    assert panel.parameters.lastSlice == 19 and panel.state.ready, "a fresh range spans all slices"
+    panel.parameters.lastSlice = 30
+    panel.presenter.inputs_changed()
+    assert "range 0-30 does not lie in the slices 0-19" in panel.state.found and not panel.state.ready
+
+
+def test_discard_spares_the_organ_finished_before(panel):
+    panel.run()
+    liver = panel.mask()
+    panel.segmentation.GetSegmentation().AddEmptySegment("Kidney", "Kidney")
+    write_slice(panel.segmentation, "Kidney", panel.volume, 0, 9, panel.ball[9])
+    panel.parameters.segmentIDs = ["Kidney"]
+    panel.presenter.inputs_changed()
+    panel.presenter.press_main()
+    panel.jobs.put_result("Kidney", panel.ball)
+    panel.tick(3)
+    panel.presenter.discard()
+    assert np.array_equal(panel.mask(), liver)
+    assert read_mask(panel.segmentation, "Kidney", panel.volume).any(axis=(1, 2)).sum() == 1
+
+
 def test_notes_reach_the_log(panel):
     panel.presenter.press_main()
     panel.jobs.put(NOTE, "The CPU is used because PyTorch finds no CUDA GPU on this computer.")

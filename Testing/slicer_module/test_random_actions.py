@@ -1,4 +1,5 @@
-"""Two hundred random sequences of what users do, with the real worker thread: no exception, and a consistent scene at the end."""
+"""Two hundred random sequences of what users do, with the real worker thread: no exception, and a consistent scene at
+the end."""
 
 from __future__ import annotations
 
@@ -42,9 +43,32 @@ class User:
 
     def act(self) -> None:
         """One random action."""
-        actions = [self.open_case, self.draw, self.draw, self.erase, self.undo, self.redo, self.change_node, self.delete_node,
-                   self.close_scene, self.run, self.run, self.run, self.run, self.cancel, self.cancel, self.accept, self.discard, self.navigate,
-                   self.wait, self.wait, self.wait, self.choose_target, self.choose_range, self.delete_segment]  # fmt: skip
+        actions = [
+            self.open_case,
+            self.draw,
+            self.draw,
+            self.erase,
+            self.undo,
+            self.redo,
+            self.change_node,
+            self.delete_node,
+            self.close_scene,
+            self.run,
+            self.run,
+            self.run,
+            self.run,
+            self.cancel,
+            self.cancel,
+            self.accept,
+            self.discard,
+            self.navigate,
+            self.wait,
+            self.wait,
+            self.wait,
+            self.choose_target,
+            self.choose_range,
+            self.delete_segment,
+        ]
         action = self.random.choice(actions)
         self.done.append(action.__name__)
         action()

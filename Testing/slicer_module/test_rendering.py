@@ -1,4 +1,5 @@
-"""The result is visible where it belongs, in Slicer's own slice and 3D views drawn off screen (in a process of their own)."""
+"""The result is visible where it belongs, in Slicer's own slice and 3D views drawn off screen (in a process of their
+own)."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _through_command_line(volume_file: Path, labels: np.ndarray, index: int, met
 def test_on_a_real_volume(scene, shared_data, tmp_path, method):
     if method == "med-persam" and not ModelStore().state("tiny").ready:
         pytest.skip("the embedded model's weights are not in this tree yet")
-    case = sorted(path for path in (shared_data / "hippocampus").iterdir() if path.is_dir())[0]
+    case = min(path for path in (shared_data / "hippocampus").iterdir() if path.is_dir())
     image = SimpleITK.ReadImage(str(case / "image.nii.gz"))
     labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(case / "label.nii.gz"))) > 0
     volume_file = tmp_path / "volume.nrrd"

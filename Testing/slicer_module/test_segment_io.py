@@ -37,7 +37,8 @@ def _nodes(case: str, shape=(9, 12, 15)):
 
 
 def _in_world(segmentation, segment_id: str, points: np.ndarray) -> np.ndarray:
-    """Whether world points (n, 3) lie in a segment: the labelmap sampled by matrix arithmetic alone, as an independent witness."""
+    """Whether world points (n, 3) lie in a segment: the labelmap sampled by matrix arithmetic alone, as an independent
+    witness."""
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     labels = stored_labels(segment)
     image_to_node, node_to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
@@ -66,7 +67,8 @@ def _voxel_centres(volume) -> np.ndarray:
 @pytest.mark.parametrize("axis", [0, 1, 2], ids=["axial", "coronal", "sagittal"])
 @pytest.mark.parametrize("case", CASES)
 def test_slices_land_on_their_voxels(scene, case, axis):
-    """Both segments of a layer, written slice by slice and rewritten, read back exactly and lie where the volume has them."""
+    """Both segments of a layer, written slice by slice and rewritten, read back exactly and lie where the volume has
+    them."""
     volume, segmentation = _nodes(case)
     random = np.random.default_rng(axis)
     for segment_id in ("second", "first", "second"):
@@ -94,7 +96,8 @@ def test_agrees_with_slicer_where_slicer_is_exact(scene):
     ids=["cropped", "finer 2", "finer 3"],
 )
 def test_own_geometry_is_kept(scene, spacing, origin, exact):
-    """A segment on its own grid keeps that grid, its drawn voxels, and takes the volume's slices exactly where it can."""
+    """A segment on its own grid keeps that grid, its drawn voxels, and takes the volume's slices exactly where it
+    can."""
     volume = build.volume_node(np.zeros((9, 12, 15), np.int16))
     grid = build.volume_node(np.zeros((6, 9, 9), np.int16), spacing, (0, 0, 0), origin, "grid")
     segmentation = build.segmentation_node(grid, "first", "second")
@@ -111,7 +114,8 @@ def test_own_geometry_is_kept(scene, spacing, origin, exact):
 
 
 def test_turned_grid_leaves_distant_slices_alone(scene):
-    """On a turned grid a voxel may be nearest to one of the neighbouring slice, which the user is warned of; no further."""
+    """On a turned grid a voxel may be nearest to one of the neighbouring slice, which the user is warned of; no
+    further."""
     volume = build.volume_node(np.zeros((12, 20, 20), np.int16))
     grid = build.volume_node(np.zeros((12, 20, 20), np.int16), (1, 1, 1), (15, 0, 0), name="grid")
     segmentation = build.segmentation_node(grid, "first")

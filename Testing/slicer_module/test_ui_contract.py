@@ -1,4 +1,5 @@
-"""The .ui as a contract: Slicer will only complain at run time, so every name, class, property and parameter is checked here."""
+"""The .ui as a contract: Slicer will only complain at run time, so every name, class, property and parameter is checked
+here."""
 
 from __future__ import annotations
 
@@ -14,7 +15,17 @@ ROOT = ET.parse(MODULE / "Resources" / "UI" / "MedPerSAM.ui").getroot()
 WIDGETS = {w.get("name"): w for w in ROOT.iter("widget")}
 CODE = "\n".join(path.read_text(encoding="utf-8") for path in MODULE.rglob("*.py"))
 
-QT_CLASSES = {"QWidget", "QLabel", "QPushButton", "QCheckBox", "QComboBox", "QSpinBox", "QProgressBar", "QListWidget", "QPlainTextEdit"}  # fmt: skip
+QT_CLASSES = {
+    "QWidget",
+    "QLabel",
+    "QPushButton",
+    "QCheckBox",
+    "QComboBox",
+    "QSpinBox",
+    "QProgressBar",
+    "QListWidget",
+    "QPlainTextEdit",
+}
 CUSTOM_PROPERTIES = {
     "qMRMLWidget": set(),
     "qMRMLNodeComboBox": {"nodeTypes", "noneEnabled", "addEnabled", "removeEnabled"},
@@ -22,8 +33,18 @@ CUSTOM_PROPERTIES = {
     "ctkCollapsibleButton": {"text", "collapsed"},
     "ctkPathLineEdit": set(),
 }
-QT_PROPERTIES = {"text", "toolTip", "wordWrap", "textInteractionFlags", "maximum", "value", "readOnly", "minimumSize",
-                 "maximumSize", "sizePolicy"}  # fmt: skip
+QT_PROPERTIES = {
+    "text",
+    "toolTip",
+    "wordWrap",
+    "textInteractionFlags",
+    "maximum",
+    "value",
+    "readOnly",
+    "minimumSize",
+    "maximumSize",
+    "sizePolicy",
+}
 CONNECTED = {"qMRMLNodeComboBox", "QSpinBox", "QCheckBox"}
 """Classes that the parameter node wrapper has a connector for."""
 
@@ -59,7 +80,7 @@ def test_every_parameter_widget_is_a_field_with_a_connector():
 
 def test_parameter_node_has_the_fields_of_the_presenter():
     pytest.importorskip("slicer")
-    from MedPerSAMLib.mrml.presenter import Parameters
+    from MedPerSAMLib.mrml.choices import Parameters
 
     assert set(_fields()) == set(Parameters.__annotations__)
 
@@ -94,10 +115,22 @@ def test_custom_widgets_are_declared_and_get_the_scene():
 
 
 def test_third_party_imports_at_file_scope_are_those_allowed():
-    """The Extensions Index allows the standard library, Slicer, vtk, SimpleITK, numpy and scipy; torch and the like never."""
+    """The Extensions Index allows the standard library, Slicer, vtk, SimpleITK, numpy and scipy; torch and the like
+    never."""
     import sys
 
-    allowed = {"qt", "ctk", "slicer", "vtk", "numpy", "scipy", "SimpleITK", "MedPerSAMLib", "MedPerSAMPanel", "SegmentEditorEffects"}  # fmt: skip
+    allowed = {
+        "qt",
+        "ctk",
+        "slicer",
+        "vtk",
+        "numpy",
+        "scipy",
+        "SimpleITK",
+        "MedPerSAMLib",
+        "MedPerSAMPanel",
+        "SegmentEditorEffects",
+    }
     for path in [*MODULE.rglob("*.py"), *(MODULE.parent / "MedPerSAMLib" / "mrml").glob("*.py")]:
         if path.name == "grow_from_seeds.py":
             continue
