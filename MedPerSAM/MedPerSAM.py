@@ -207,10 +207,6 @@ class MedPerSAMLogic(ScriptedLoadableModuleLogic, PropagationLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         PropagationLogic.__init__(self, undo=undo)
 
-    def getParameterNode(self):
-        """The node that the module's choices are saved in."""
-        return ScriptedLoadableModuleLogic.getParameterNode(self)
-
 
 class MedPerSAMTest(ScriptedLoadableModuleTest):
     """The self test: about a minute on a CPU, no network. Run it by Reload and Test, or by ``ctest``."""

@@ -16,7 +16,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
 
     def __init__(self, scriptedEffect):
         scriptedEffect.name = "Propagate slice"
-        if hasattr(scriptedEffect, "setTitle"):
+        if hasattr(scriptedEffect, "title"):
             scriptedEffect.title = _("Propagate slice")
         scriptedEffect.perSegment = True
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)

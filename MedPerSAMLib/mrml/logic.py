@@ -12,7 +12,7 @@ from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
-from MedPerSAMLib.mrml.editing_rules import EditingRules
+from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
 from MedPerSAMLib.mrml.geometry import spacing_of
 from MedPerSAMLib.mrml.preview import Preview, hide_surface
 from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
@@ -78,6 +78,7 @@ class PropagationLogic:
         names = {i: segment_of(segmentation, i).GetName() for i in segment_ids}
         references = {i: Reference(a.masks, names[i]) for i, a in annotations.items()}
         self._check_range(wanted, annotations)
+        check_mask(editor, segmentation)
         if target != NEW_SEGMENTATION:
             self.undo.save(segmentation, volume)
         targets = make_targets(target, segmentation, annotations, volume)
@@ -85,7 +86,8 @@ class PropagationLogic:
         self._keep_only({(t.segmentation.GetID(), t.segment_id) for t in targets.values()})
         run_id, structures = f"run {next(self._numbers)}", {}
         for key, annotation in annotations.items():
-            place, rules = targets[key], EditingRules(targets[key].segmentation, volume, annotation.axis, editor)
+            place = targets[key]
+            rules = EditingRules(segmentation, key, place, volume, annotation.axis, editor)
             preview = self._preview(place, volume, annotation, rules)
             preview.begin(run_id, annotation, annotation.open_range(wanted), rules)
             allowed = annotation.open_range(wanted)

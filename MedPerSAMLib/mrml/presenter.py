@@ -127,7 +127,7 @@ class Presenter:
                 parameters.device,
                 wanted,
                 parameters.target,
-                self._editor(),
+                self._editor_of(parameters.segmentation),
                 axis_of_view(self._scene, parameters.volume),
             )
         except MedPerSAMError as error:
@@ -223,6 +223,11 @@ class Presenter:
         parameters.segmentation = targets[0].segmentation
         parameters.segmentIDs = [target.segment_id for target in targets]
         self._tell("Corrections go on in the new segments.")
+
+    def _editor_of(self, segmentation) -> slicer.vtkMRMLSegmentEditorNode | None:
+        """Segment Editor's node while it shows this segmentation: the masks of another one mean nothing here."""
+        editor = self._editor()
+        return editor if editor is not None and editor.GetSegmentationNode() is segmentation else None
 
     def _start_model_job(self, work: Callable, title: str, done: Callable[[str], None]) -> bool:
         if self.state.phase in BUSY:

@@ -78,7 +78,7 @@ class Preview:
         if not self._record.ours(index, current):
             self._protected.add(index)
             return False
-        allowed = self._rules.allowed(self.target.segment_id, index)
+        allowed = self._rules.allowed(index)
         wanted = np.where(allowed, mask, current)
         if np.array_equal(wanted, current):
             return True

@@ -205,6 +205,39 @@ def test_other_segments_and_masks_are_respected(case):
     assert np.array_equal(liver[12], ball[9] & other) and not liver[13].any()
 
 
+def test_masks_hold_for_new_segmentations_and_missing_ones_are_named(case, scene):
+    volume, segmentation, ball = case
+    half = np.zeros_like(ball[9])
+    half[:, 12:] = True
+    write_slice(segmentation, "Kidney", volume, 0, 12, half)
+    editor = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    editor.SetMaskSegmentID("Kidney")
+    logic = PropagationLogic()
+    run = logic.start(volume, segmentation, ["Liver"], editor=editor, target=NEW_SEGMENTATION, **COPY)
+    target = run.structures["Liver"].preview.target
+    run.write("Liver", 12, ball[9], 0.5)
+    assert np.array_equal(read_mask(target.segmentation, target.segment_id, volume)[12], ball[9] & half)
+    run.cancel()
+    editor.SetMaskSegmentID("gone")
+    nodes = scene.GetNumberOfNodes()
+    with pytest.raises(InputError, match="mask names a segment that is not there"):
+        logic.start(volume, segmentation, ["Liver"], editor=editor, target=NEW_SEGMENTATION, **COPY)
+    assert scene.GetNumberOfNodes() == nodes
+
+
+def test_new_segment_is_not_held_back_by_its_own_source(case):
+    volume, segmentation, _ = case
+    editor = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.SetOverwriteMode(editor.OverwriteAllSegments)
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    logic.accept()
+    result = logic.process(volume, segmentation, ["Liver"], target=NEW_SEGMENT, editor=editor, **COPY)["Liver"]
+    new_id = segmentation.GetSegmentation().GetNthSegmentID(2)
+    assert np.array_equal(read_mask(segmentation, new_id, volume), result.mask)
+
+
 def test_each_structure_keeps_its_own_references_and_axis(case):
     volume, segmentation, ball = case
     write_slice(segmentation, "Kidney", volume, 1, 10, ball[:, 10])
