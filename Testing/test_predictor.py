@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from MedPerSAMLib.core.sam import predictor as predictor_module
+from MedPerSAMLib.core import precision as precision_module
 from MedPerSAMLib.core.sam.modeling import sam_modeling
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts, decode, upsample
 
@@ -43,7 +43,7 @@ def sam():
 @pytest.fixture
 def predictor(sam, monkeypatch):
     # Half precision is for speed; here the arithmetic is compared.
-    monkeypatch.setattr(predictor_module, "_gains_by_half", lambda device: False)
+    monkeypatch.setattr(precision_module, "_gains_by_half", lambda device: False)
     return Predictor(sam, batch=2)
 
 
@@ -138,9 +138,9 @@ def test_frames_are_normalised_as_segment_anything_does(predictor, sam):
 
 def test_half_precision_stays_close(sam, monkeypatch):
     frames = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
-    monkeypatch.setattr(predictor_module, "_gains_by_half", lambda device: False)
+    monkeypatch.setattr(precision_module, "_gains_by_half", lambda device: False)
     full = Predictor(sam).encode(frames)
-    monkeypatch.setattr(predictor_module, "_gains_by_half", lambda device: True)
+    monkeypatch.setattr(precision_module, "_gains_by_half", lambda device: True)
     half = Predictor(sam).encode(frames)
     assert half.dtype == torch.float32
     assert (half - full).abs().mean() < 0.02 * full.abs().mean()

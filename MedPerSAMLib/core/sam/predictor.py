@@ -6,11 +6,12 @@ set. Here a batch holds one prompt set for each embedding.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
+
+from MedPerSAMLib.core.precision import fast_precision
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Predictor:
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Embed (B, 1 or 3, s, s) frames with values 0..1; returns (B, C, e, e) float32 on the device."""
-        with torch.inference_mode(), _precision(self.device):
+        with torch.inference_mode(), fast_precision(self.device):
             parts = [
                 self.sam.image_encoder(self.normalise(frames[start : start + self.batch])).float()
                 for start in range(0, len(frames), self.batch)
@@ -127,21 +128,3 @@ def embed_prompts(sam: torch.nn.Module, prompts: Prompts, count: int) -> tuple[t
 def upsample(logits: torch.Tensor, size: int) -> torch.Tensor:
     """Mask logits (B, M, m, m) -> (B, M, size, size), bilinear."""
     return F.interpolate(logits, (size, size), mode="bilinear", align_corners=False)
-
-
-def _precision(device: torch.device) -> contextlib.AbstractContextManager:
-    # No autocast at all where it does not gain: for some devices not even a disabled one can be made.
-    return torch.autocast(device.type, dtype=_half(device)) if _gains_by_half(device) else contextlib.nullcontext()
-
-
-def _half(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has it; older GPUs would only emulate it."""
-    native = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if native else torch.float16
-
-
-def _gains_by_half(device: torch.device) -> bool:
-    """Half precision pays on CUDA, and on CPUs with native bfloat16 matrix units."""
-    if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() if hasattr(torch.cpu, "_is_avx512_bf16_supported") else False
-    return device.type == "cuda"
