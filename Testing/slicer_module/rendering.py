@@ -8,9 +8,11 @@ from pathlib import Path
 # Read when VTK makes its first window: draw without an X server.
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
+import numpy as np
 import scene as slicer_scene
 import slicer
 import vtk
+from vtk.util import numpy_support
 
 _LOGICS: list = []
 """Slice logics observe the scene and are kept until the process ends."""
@@ -18,7 +20,7 @@ _LOGICS: list = []
 
 def slice_picture(
     volume, segmentation, path: Path, view_name: str = "Red", orientation: str = "Axial", point=None, size=(640, 480)
-) -> None:
+) -> vtk.vtkRenderWindow:
     """Render the slice through a world point (the volume's centre unless given) with the segmentation over it.
 
     Args:
@@ -29,6 +31,9 @@ def slice_picture(
         orientation: Axial, Coronal or Sagittal.
         point: world (R, A, S).
         size: (width, height) in pixels.
+
+    Returns:
+        The window, which shows later changes when it is rendered again.
     """
     scene, application = slicer_scene.start(), slicer_scene.application_logic()
     logic = slicer.vtkMRMLSliceLogic()
@@ -54,6 +59,7 @@ def slice_picture(
     renderer.AddActor2D(background)
     _show_segments(slicer.vtkMRMLSegmentationsDisplayableManager2D(), application, renderer, view)
     _save(window, path)
+    return window
 
 
 def surface_picture(segmentation, path: Path, size=(640, 480), azimuth: float = 25.0) -> None:
@@ -78,6 +84,16 @@ def surface_picture(segmentation, path: Path, size=(640, 480), azimuth: float = 
     renderer.ResetCameraClippingRange()
     _save(window, path)
     scene.RemoveNode(view)
+
+
+def pixels(window: vtk.vtkRenderWindow) -> np.ndarray:
+    """(n, 3) uint8 colours of what the window shows now."""
+    window.Render()
+    grab = vtk.vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    return numpy_support.vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars()).copy()
 
 
 def _window(size) -> tuple[vtk.vtkRenderer, vtk.vtkRenderWindow]:

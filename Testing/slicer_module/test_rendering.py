@@ -41,6 +41,44 @@ def test_views_show_the_result(tmp_path):
     assert surface > 0.15
 
 
+LIVE = """
+import os, sys
+sys.path[:0] = [{root!r}, {here!r}]
+import numpy as np
+import scene as build, rendering
+from MedPerSAMLib.mrml.sample_data import load_sample
+from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.geometry import slice_centre
+from MedPerSAMLib.mrml.segment_reader import read_slice
+build.clear()
+volume, segmentation = load_sample()
+segment = segmentation.GetSegmentation().GetNthSegmentID(0)
+point = slice_centre(volume, 0, 25)
+window = rendering.slice_picture(volume, segmentation, {out!r} + "/live.png", "Red", "Axial", point)
+pictures = [rendering.pixels(window)]
+run = PropagationLogic().start(volume, segmentation, [segment], method="copy")
+drawn = read_slice(segmentation, segment, volume, 0, 21)
+for mask in (drawn, np.roll(drawn, 20, 1)):
+    run.write(segment, 25, mask, 0.5)
+    pictures.append(rendering.pixels(window))
+run.cancel()
+pictures.append(rendering.pixels(window))
+print("changed", *((a != b).any(axis=1).sum() for a, b in zip(pictures, pictures[1:])), flush=True)
+print("same" if (pictures[0] == pictures[-1]).all() else "left over", flush=True)
+os._exit(0)
+"""
+
+
+def test_an_open_view_follows_each_slice_and_the_cancel(tmp_path):
+    """Slices are written into the segment's own array; an open view must notice all the same."""
+    program = LIVE.format(root=str(HERE.parents[1]), here=str(HERE), out=str(tmp_path))
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if "changed" not in answer.stdout:
+        pytest.skip(f"no off-screen OpenGL here: {answer.stderr[-300:]}")
+    line = next(line for line in answer.stdout.splitlines() if line.startswith("changed"))
+    assert all(int(count) > 1000 for count in line.split()[1:]) and "same" in answer.stdout.split()
+
+
 def _coloured(path: Path) -> float:
     """Share of pixels whose red and blue differ as much as the liver's."""
     import numpy as np
