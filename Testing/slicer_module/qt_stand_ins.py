@@ -40,6 +40,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     def __init__(self, parent=None) -> None:
         super().__init__(parent)
         self._types, self._scene, self._none, self._add, self._remove = [], None, True, False, False
+        self._children = True
         self.currentIndexChanged.connect(lambda _: self.currentNodeChanged.emit(self.currentNode()))
 
     def _property(kind, name):
@@ -52,6 +53,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         return QtCore.Property(kind, get, put)
 
     nodeTypes = _property("QStringList", "_types")
+    showChildNodeTypes = _property(bool, "_children")
     noneEnabled = _property(bool, "_none")
     addEnabled = _property(bool, "_add")
     removeEnabled = _property(bool, "_remove")
@@ -71,6 +73,8 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
             nodes.UnRegister(None)
             for i in range(nodes.GetNumberOfItems()):
                 node = nodes.GetItemAsObject(i)
+                if not self._children and node.GetClassName() != kind:
+                    continue
                 self.addItem(node.GetName(), node.GetID())
         self.setCurrentIndex(max(0, self.findData(chosen)))
         self.blockSignals(False)

@@ -28,7 +28,7 @@ QT_CLASSES = {
 }
 CUSTOM_PROPERTIES = {
     "qMRMLWidget": set(),
-    "qMRMLNodeComboBox": {"nodeTypes", "noneEnabled", "addEnabled", "removeEnabled"},
+    "qMRMLNodeComboBox": {"nodeTypes", "showChildNodeTypes", "noneEnabled", "addEnabled", "removeEnabled"},
     "qMRMLTableView": set(),
     "ctkCollapsibleButton": {"text", "collapsed"},
     "ctkPathLineEdit": set(),
