@@ -14,9 +14,10 @@ from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
 from MedPerSAMLib.mrml.geometry import spacing_of
-from MedPerSAMLib.mrml.preview import Preview, hide_surface
+from MedPerSAMLib.mrml.preview import Preview
 from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
 from MedPerSAMLib.mrml.segment_reader import segment_of
+from MedPerSAMLib.mrml.surfaces import hide_surface
 from MedPerSAMLib.mrml.targets import NEW_SEGMENTATION, SAME_SEGMENT, make_targets
 from MedPerSAMLib.mrml.undo import LogicUndo, UndoHistory
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
@@ -225,5 +226,5 @@ class _Direct(Progress):
         self._listener.note(sentence)
 
     def structure_slice(self, key: str, index: int, mask, confidence: float) -> None:
-        if self._run.write(key, index, mask, confidence):
+        if self._run.write(key, index, mask):
             self._listener.slice_done(index, mask, confidence)

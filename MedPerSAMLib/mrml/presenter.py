@@ -16,11 +16,11 @@ from MedPerSAMLib.mrml.logic import PropagationLogic
 from MedPerSAMLib.mrml.method_list import method_row
 from MedPerSAMLib.mrml.model_presenter import ModelPresenter
 from MedPerSAMLib.mrml.panel_state import BUSY, CANCELLING, FINISHED, IDLE, INSTALLING, LOADING, RUNNING, PanelState
-from MedPerSAMLib.mrml.preview import show_surfaces
 from MedPerSAMLib.mrml.propagation_run import PropagationRun
 from MedPerSAMLib.mrml.result_navigator import ResultNavigator
 from MedPerSAMLib.mrml.run_controller import RunController
 from MedPerSAMLib.mrml.signal import Signal
+from MedPerSAMLib.mrml.surfaces import show_surfaces
 from MedPerSAMLib.mrml.targets import SAME_SEGMENT
 from MedPerSAMLib.mrml.views import axis_of_view, shown_slice
 from MedPerSAMLib.services.jobs import Jobs

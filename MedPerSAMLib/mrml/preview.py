@@ -7,8 +7,6 @@ not as we left it belongs to the user from then on and is neither overwritten no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import slicer
 import vtk
@@ -161,19 +159,3 @@ class Preview:
 
     def _read(self, index: int) -> np.ndarray:
         return read_slice(self.target.segmentation, self.target.segment_id, self._volume, self.axis, index)
-
-
-def hide_surface(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
-    """Drop the closed surface while slices change, because each change would remake it; whether there was one."""
-    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-    if not segmentation.GetSegmentation().ContainsRepresentation(name):
-        return False
-    segmentation.RemoveClosedSurfaceRepresentation()
-    return True
-
-
-def show_surfaces(segmentations: Iterable[slicer.vtkMRMLSegmentationNode]) -> None:
-    """Make the closed surfaces once, at the end."""
-    for segmentation in segmentations:
-        if segmentation.GetScene() is not None:
-            segmentation.CreateClosedSurfaceRepresentation()

@@ -12,7 +12,8 @@ from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.mrml.annotated_slices import Annotation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
-from MedPerSAMLib.mrml.preview import Preview, show_surfaces
+from MedPerSAMLib.mrml.preview import Preview
+from MedPerSAMLib.mrml.surfaces import show_surfaces
 from MedPerSAMLib.services.propagation_work import Order
 
 
@@ -53,15 +54,9 @@ class PropagationRun:
         surfaces: list[slicer.vtkMRMLSegmentationNode],
     ) -> None:
         self.run_id, self.volume, self.structures, self.orders = run_id, volume, dict(structures), orders
-        self.confidences: dict[str, dict[int, float]] = {key: {} for key in structures}
         self._surfaces = surfaces
 
-    @property
-    def slice_count(self) -> int:
-        """Slices to be written in all."""
-        return sum(len(s.wanted) for s in self.structures.values())
-
-    def write(self, key: str, index: int, mask: np.ndarray, confidence: float) -> bool:
+    def write(self, key: str, index: int, mask: np.ndarray) -> bool:
         """Show one finished slice; False if it is the user's or not wanted.
 
         Raises:
@@ -72,7 +67,6 @@ class PropagationRun:
         structure = self.structures[key]
         if index not in structure.wanted:
             return False
-        self.confidences[key][index] = confidence
         return structure.preview.write(index, mask)
 
     def finish(self, results: Mapping[str, Propagation]) -> Iterator[int]:
@@ -84,7 +78,7 @@ class PropagationRun:
         done = 0
         for key, result in results.items():
             for index in np.flatnonzero(result.finished):
-                self.write(key, int(index), result.mask[index], float(result.confidence[index]))
+                self.write(key, int(index), result.mask[index])
                 done += 1
                 yield done
         for key, result in results.items():

@@ -124,7 +124,8 @@ class RunController:
                 None if total <= 1 else 100.0 * done / total,
             )
         elif news.kind == kinds.SLICE and self._run is not None:
-            self._run.write(*news.content)
+            key, index, mask, _confidence = news.content
+            self._run.write(key, index, mask)
         elif news.kind == kinds.FINISHED:
             self._finished(news.content)
         elif news.kind == kinds.FAILED:

@@ -50,28 +50,12 @@ def write_slice(
         InputError: no such segment, or a transform between the nodes is not linear.
         OutputError: Slicer refused the voxels.
     """
-    _write(segmentation, segment_id, volume, slice_extent(volume, axis, index), np.expand_dims(mask, axis))
-
-
-def write_mask(
-    segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode, mask: np.ndarray
-) -> None:
-    """The same for the whole volume and a (k, j, i) bool mask."""
-    _write(segmentation, segment_id, volume, whole_extent(volume), mask)
-
-
-def _write(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-    segment_id: str,
-    volume: slicer.vtkMRMLVolumeNode,
-    extent: Extent,
-    mask: np.ndarray,
-) -> None:
     if not segmentation.GetSegmentation().GetConversionParameter(_reference_geometry()):
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    extent, wanted = slice_extent(volume, axis, index), np.expand_dims(mask, axis)
     current = read_mask(segmentation, segment_id, volume, extent)
-    _change(segmentation, segment_id, volume, extent, current & ~mask, add=False)
-    _change(segmentation, segment_id, volume, extent, mask & ~current, add=True)
+    _change(segmentation, segment_id, volume, extent, current & ~wanted, add=False)
+    _change(segmentation, segment_id, volume, extent, wanted & ~current, add=True)
 
 
 def make_room(

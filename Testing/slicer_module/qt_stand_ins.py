@@ -20,6 +20,7 @@ import scene as slicer_scene
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtUiTools import QUiLoader
+from wrapper_stand_in import wrapper_stand_in
 
 _KEPT: list = []
 
@@ -241,96 +242,15 @@ class ScriptedLoadableModuleTest:
         print(message)
 
 
-def parameter_node_wrapper(cls: type) -> type:
-    """Stand-in for ``parameterNodeWrapper``: values are kept in the node, nodes as references, changes are
-    announced."""
-    fields = dict(cls.__annotations__)
-
-    class Wrapped(cls):
-        def __init__(self, node) -> None:
-            object.__setattr__(self, "parameterNode", node)
-            object.__setattr__(self, "_gui", [])
-            values = getattr(node, "_stand_in_values", None)
-            if values is None:
-                values = {
-                    name: getattr(cls, name, [] if "list" in str(kind) else None) for name, kind in fields.items()
-                }
-                node._stand_in_values = values
-            object.__setattr__(self, "_values", values)
-
-        def __getattribute__(self, name):
-            if name not in fields:
-                return object.__getattribute__(self, name)
-            kind = fields[name]
-            if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
-                return self.parameterNode.GetNodeReference(name)
-            value = self._values[name]
-            return list(value) if isinstance(value, list) else value
-
-        def __setattr__(self, name, value) -> None:
-            if name not in fields:
-                raise AttributeError(f"{name} is no parameter")
-            kind = fields[name]
-            if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
-                if self.parameterNode.GetNodeReference(name) is value:
-                    return
-                self.parameterNode.SetNodeReferenceID(name, None if value is None else value.GetID())
-            else:
-                if self._values[name] == value:
-                    return
-                self._values[name] = value
-            self._show()
-            self.parameterNode.Modified()
-
-        def AddObserver(self, *arguments):
-            return self.parameterNode.AddObserver(*arguments)
-
-        def RemoveObserver(self, tag) -> None:
-            self.parameterNode.RemoveObserver(tag)
-
-        def connectGui(self, ui) -> int:
-            for widget in vars(ui).values():
-                name = widget.property("SlicerParameterName")
-                if name:
-                    self._gui.append((widget, name, _connect(self, widget, name)))
-            self._show()
-            return 1
-
-        def disconnectGui(self, tag) -> None:
-            for widget, _, (signal, slot) in self._gui:
-                signal.disconnect(slot)
-            self._gui.clear()
-
-        def _show(self) -> None:
-            for widget, name, _ in self._gui:
-                value = getattr(self, name)
-                if isinstance(widget, qMRMLNodeComboBox):
-                    widget.setCurrentNode(value)
-                elif isinstance(widget, QtWidgets.QSpinBox):
-                    widget.setValue(value)
-                else:
-                    widget.setChecked(value)
-
-    Wrapped.__name__ = cls.__name__
-    return Wrapped
-
-
-def _connect(parameters, widget, name: str):
-    """Only the exact widget classes that the real wrapper knows."""
+def _reader(widget):
+    """(signal, read function, write function) of the exact widget classes that the real wrapper has a connector for."""
     if type(widget) is qMRMLNodeComboBox:
-        signal, read = widget.currentNodeChanged, widget.currentNode
-    elif type(widget) is QtWidgets.QSpinBox:
-        signal, read = widget.valueChanged, widget.value
-    elif type(widget) is QtWidgets.QCheckBox:
-        signal, read = widget.toggled, widget.isChecked
-    else:
-        raise TypeError(f"the parameter node wrapper has no connector for {type(widget).__name__}")
-
-    def slot(*_value):
-        setattr(parameters, name, read())
-
-    signal.connect(slot)
-    return signal, slot
+        return widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
+    if type(widget) is QtWidgets.QSpinBox:
+        return widget.valueChanged, widget.value, widget.setValue
+    if type(widget) is QtWidgets.QCheckBox:
+        return widget.toggled, widget.isChecked, widget.setChecked
+    raise TypeError(f"the parameter node wrapper has no connector for {type(widget).__name__}")
 
 
 class _App:
@@ -359,7 +279,7 @@ def install() -> QtWidgets.QApplication:
     slicer.util.loadUI, slicer.util.childWidgetVariables = load_ui, child_variables
     for name, content in {
         "slicer.i18n": {"tr": lambda text: text, "translate": lambda _context, text: text},
-        "slicer.parameterNodeWrapper": {"parameterNodeWrapper": parameter_node_wrapper},
+        "slicer.parameterNodeWrapper": {"parameterNodeWrapper": wrapper_stand_in(_reader)},
         "slicer.ScriptedLoadableModule": {
             kind.__name__: kind
             for kind in (

@@ -106,11 +106,11 @@ def test_slice_drawn_while_running_belongs_to_the_user(case):
     volume, segmentation, ball = case
     logic = PropagationLogic()
     run = logic.start(volume, segmentation, ["Liver"], **COPY)
-    run.write("Liver", 12, ball[12], 0.5)
+    run.write("Liver", 12, ball[12])
     drawn = np.roll(ball[12], 3, 0)
     write_slice(segmentation, "Liver", volume, 0, 12, drawn)
     write_slice(segmentation, "Liver", volume, 0, 14, drawn)
-    assert not run.write("Liver", 12, ball[12], 0.5) and not run.write("Liver", 14, ball[14], 0.5)
+    assert not run.write("Liver", 12, ball[12]) and not run.write("Liver", 14, ball[14])
     assert run.cancel() == 1
     kept = read_mask(segmentation, "Liver", volume)
     assert np.array_equal(kept[12], drawn) and np.array_equal(kept[14], drawn)
@@ -121,10 +121,10 @@ def test_undo_while_running_stops_the_run(case):
     volume, segmentation, ball = case
     logic, before = PropagationLogic(), _masks(volume, segmentation)
     run = logic.start(volume, segmentation, ["Liver"], **COPY)
-    run.write("Liver", 12, ball[12], 0.5)
+    run.write("Liver", 12, ball[12])
     logic.undo.undo(segmentation)
     with pytest.raises(Cancelled, match="undone"):
-        run.write("Liver", 13, ball[13], 0.5)
+        run.write("Liver", 13, ball[13])
     run.cancel()
     assert np.array_equal(_masks(volume, segmentation), before)
 
@@ -216,7 +216,7 @@ def test_masks_hold_for_new_segmentations_and_missing_ones_are_named(case, scene
     logic = PropagationLogic()
     run = logic.start(volume, segmentation, ["Liver"], editor=editor, target=NEW_SEGMENTATION, **COPY)
     target = run.structures["Liver"].preview.target
-    run.write("Liver", 12, ball[9], 0.5)
+    run.write("Liver", 12, ball[9])
     assert np.array_equal(read_mask(target.segmentation, target.segment_id, volume)[12], ball[9] & half)
     run.cancel()
     editor.SetMaskSegmentID("gone")

@@ -4,55 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scene as build
-from fakes import FakeClock, FakeDependencies, FakeJobs, FakeParameters
+from fakes import FakeDependencies
+from panel_case import Panel
 
 from MedPerSAMLib.errors import DependencyError
-from MedPerSAMLib.mrml.logic import PropagationLogic
 from MedPerSAMLib.mrml.panel_state import CANCELLING, FAILED, FINISHED, IDLE, INSTALLING, LOADING, RUNNING
-from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.services.jobs import CANCELLED, NOTE, SLICE, STEP
 from MedPerSAMLib.services.jobs import FAILED as JOB_FAILED
 from MedPerSAMLib.services.jobs import FINISHED as JOB_FINISHED
-from MedPerSAMLib.services.models.store import ModelStore
-
-
-class Panel:
-    """A presenter with everything around it faked, on a real scene."""
-
-    def __init__(self, scene, grey, ball, tmp_path, **options) -> None:
-        self.volume = build.volume_node(grey, (0.8, 0.8, 2.5))
-        self.segmentation = build.segmentation_node(self.volume, "Liver")
-        self.ball = ball
-        write_slice(self.segmentation, "Liver", self.volume, 0, 9, ball[9])
-        self.jobs, self.clock = FakeJobs(), FakeClock()
-        self.logic = PropagationLogic()
-        self.dependencies = options.pop("dependencies", FakeDependencies())
-        self.presenter = Presenter(
-            scene, self.logic, self.jobs, self.dependencies, ModelStore(tmp_path), clock=self.clock, **options
-        )
-        self.parameters = FakeParameters(self.volume, self.segmentation, ["Liver"])
-        self.seen: list[str] = []
-        self.presenter.changed.connect(lambda: self.seen.append(self.presenter.state.phase))
-        self.presenter.set_parameters(self.parameters)
-
-    @property
-    def state(self):
-        return self.presenter.state
-
-    def mask(self) -> np.ndarray:
-        return read_mask(self.segmentation, "Liver", self.volume)
-
-    def tick(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.presenter.tick()
-
-    def run(self) -> None:
-        self.presenter.press_main()
-        self.jobs.put_result("Liver", self.ball)
-        self.tick(3)
 
 
 @pytest.fixture
@@ -238,75 +199,6 @@ def test_new_segment_becomes_the_one_to_correct(panel):
     panel.run()
     assert panel.state.phase == FINISHED and panel.parameters.target == "same segment"
     assert panel.parameters.segmentIDs == [panel.segmentation.GetSegmentation().GetNthSegmentID(1)]
-
-
-def test_range_from_here_to_here(panel, scene):
-    import slicer
-
-    view = scene.AddNewNodeByClass("vtkMRMLSliceNode")
-    view.SetOrientationToAxial() if hasattr(view, "SetOrientationToAxial") else None
-    from MedPerSAMLib.mrml.geometry import slice_centre
-
-    view.JumpSliceByCentering(*slice_centre(panel.volume, 0, 4))
-    panel.presenter.first_slice_here()
-    view.JumpSliceByCentering(*slice_centre(panel.volume, 0, 15))
-    panel.presenter.last_slice_here()
-    assert (panel.parameters.limitRange, panel.parameters.firstSlice, panel.parameters.lastSlice) == (True, 4, 15)
-    assert "propagates to 4-15" in panel.state.found
-    panel.run()
-    used = np.flatnonzero(panel.mask().any(axis=(1, 2)))
-    assert used[0] == 4 and used[-1] == 14
-    panel.presenter.go_to_worst()
-    assert "slice 14" in panel.state.position
-    shown = view.GetSliceToRAS().GetElement(2, 3)
-    assert shown == pytest.approx(14 * 2.5)
-    panel.presenter.go_to_next()
-    assert "slice 13" in panel.state.position
-    panel.presenter.go_to_previous()
-    assert "slice 14" in panel.state.position
-    assert slicer is not None
-
-
-def test_inputs_are_filled_from_segment_editor(scene, grey, ball, tmp_path):
-    editor = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
-    panel = Panel(scene, grey, ball, tmp_path, editor=lambda: editor)
-    editor.SetAndObserveSourceVolumeNode(panel.volume)
-    editor.SetAndObserveSegmentationNode(panel.segmentation)
-    editor.SetSelectedSegmentID("Liver")
-    panel.presenter.set_parameters(FakeParameters())
-    panel.presenter.fill_from_editor()
-    chosen = panel.presenter.parameters
-    assert (chosen.volume, chosen.segmentation, chosen.segmentIDs) == (panel.volume, panel.segmentation, ["Liver"])
-    assert panel.state.ready
-
-
-def test_segment_editor_is_followed_but_checks_are_kept(scene, grey, ball, tmp_path):
-    editor = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
-    panel = Panel(scene, grey, ball, tmp_path, editor=lambda: editor)
-    panel.segmentation.GetSegmentation().AddEmptySegment("Kidney", "Kidney")
-    panel.parameters.segmentIDs = ["Liver", "Kidney"]
-    editor.SetAndObserveSourceVolumeNode(panel.volume)
-    editor.SetAndObserveSegmentationNode(panel.segmentation)
-    editor.SetSelectedSegmentID("Kidney")
-    panel.presenter.fill_from_editor()
-    assert panel.parameters.segmentIDs == ["Liver", "Kidney"]
-    other = build.segmentation_node(panel.volume, "Spleen")
-    editor.SetAndObserveSegmentationNode(other)
-    editor.SetSelectedSegmentID("Spleen")
-    panel.presenter.fill_from_editor()
-    assert (panel.parameters.segmentation, panel.parameters.segmentIDs) == (other, ["Spleen"])
-
-
-def test_choices_are_tidied(panel):
-    panel.parameters.segmentIDs = ["gone"]
-    panel.presenter.inputs_changed()
-    assert panel.parameters.segmentIDs == ["Liver"], "the only segment there is"
-    panel.parameters.limitRange = True
-    panel.presenter.inputs_changed()
-    assert panel.parameters.lastSlice == 19 and panel.state.ready, "a fresh range spans all slices"
-    panel.parameters.lastSlice = 30
-    panel.presenter.inputs_changed()
-    assert "range 0-30 does not lie in the slices 0-19" in panel.state.found and not panel.state.ready
 
 
 def test_discard_spares_the_organ_finished_before(panel):

@@ -59,7 +59,7 @@ pictures = [rendering.pixels(window)]
 run = PropagationLogic().start(volume, segmentation, [segment], method="copy")
 drawn = read_slice(segmentation, segment, volume, 0, 21)
 for mask in (drawn, np.roll(drawn, 20, 1)):
-    run.write(segment, 25, mask, 0.5)
+    run.write(segment, 25, mask)
     pictures.append(rendering.pixels(window))
 run.cancel()
 pictures.append(rendering.pixels(window))

@@ -11,7 +11,7 @@ import vtk
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.geometry import matrix_array, volume_to_world
 from MedPerSAMLib.mrml.segment_reader import match_grids, read_mask, stored_labels
-from MedPerSAMLib.mrml.segment_writer import make_room, trim, write_mask, write_slice
+from MedPerSAMLib.mrml.segment_writer import make_room, trim, write_slice
 
 OBLIQUE, ANISOTROPIC = (10.0, 20.0, 30.0), (0.7, 0.9, 3.0)
 SHIFT, TURN = ((8.0, -3.0, 2.0), 0.0), ((4.0, 1.0, 0.0), 25.0)
@@ -24,6 +24,12 @@ CASES = {
     "volume turned": (OBLIQUE, ANISOTROPIC, TURN, None),
     "both moved and turned": (OBLIQUE, ANISOTROPIC, TURN, ((0, 3, 0), -10.0)),
 }
+
+
+def write_mask(segmentation, segment_id: str, volume, mask: np.ndarray) -> None:
+    """Write all slices."""
+    for index, part in enumerate(mask):
+        write_slice(segmentation, segment_id, volume, 0, index, part)
 
 
 def _nodes(case: str, shape=(9, 12, 15)):
