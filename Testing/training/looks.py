@@ -71,7 +71,7 @@ def render(random: Random, scene: Scene, preset: str, side: int) -> torch.Tensor
 def draw_look(random: Random, count: int, preset: str, side: int) -> Look:
     """Draw the looks of ``count`` volumes."""
     colour = _colours(random, count, preset)
-    calm = random.log_uniform(0.004, 0.06, count, 1, 1)
+    calm = random.log_uniform(0.004, 0.045, count, 1, 1)
     texture = calm * random.log_uniform(0.3, 2.0, count, SLOTS, 2)
     texture[:, 0] *= 0.1
     if preset in ("us", "endoscopy", "mr"):

@@ -15,12 +15,12 @@ from Testing.training.fields import Random, gaussian_blur
 SCALE = 2  # frame pixels per mask-prompt pixel
 MOST = 8  # most points of one prompt set
 KINDS = {  # share of each prompt kind in training
-    "box": 0.2,
-    "point": 0.1,
+    "box": 0.28,
+    "point": 0.08,
     "points": 0.1,
-    "box+points": 0.15,
-    "carried+box": 0.27,
-    "carried+box+points": 0.18,
+    "box+points": 0.17,
+    "carried+box": 0.23,
+    "carried+box+points": 0.14,
 }
 
 

@@ -105,7 +105,7 @@ def _target_weights(
     weight = weight / (1 + 4 * _count(edge, count) / here.clamp(min=1).sqrt()) ** 2
     weight[:, : ORGANS[0]] *= 0.04
     # What cannot be seen teaches little; some of it stays, because real neighbours can be alike too.
-    weight = weight * (0.15 + (_contrast(frames, label, count) / 0.08).clamp(max=1))
+    weight = weight * (0.05 + (_contrast(frames, label, count) / 0.12).clamp(max=1) ** 1.5)
     return here, weight + 1e-6
 
 
@@ -152,7 +152,7 @@ def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Te
     count = images.members.shape[1]
     rows = torch.arange(len(chosen), device=chosen.device)
     own = F.one_hot(chosen, count).bool()
-    whole = random.chance(0.25, len(chosen), 1) & (images.area[rows, chosen] > 0)[:, None]
+    whole = random.chance(0.12, len(chosen), 1) & (images.area[rows, chosen] > 0)[:, None]
     member = torch.where(whole, images.members[rows, chosen], own)
     mask = member.gather(1, images.labels.flatten(1)).view_as(images.labels)[:, None].float()
     neighbour = member.gather(1, images.neighbour_labels.flatten(1)).view_as(images.labels)[:, None].float()
