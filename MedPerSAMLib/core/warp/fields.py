@@ -8,17 +8,23 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 
+from MedPerSAMLib.core.features import window_around
 from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.progress import Progress
-from MedPerSAMLib.core.warp.network import WarpNetwork, warp
+from MedPerSAMLib.core.warp.network import WarpNetwork
+from MedPerSAMLib.core.warp.polish import polished
 from MedPerSAMLib.core.warp.tune import Pair, TuneSettings, tune
 
 _BATCH = 8
 _LEAST_SIDE, _MOST_SIDE, _MULTIPLE = 96, 192, 16
 _PASSES = 6
 """Six passes on at most 192 pixels carry neighbours' masks as well as ten on 256, in under a third of the time."""
+
+POLISH = 10
+"""Demons iterations after the network."""
 
 
 class NeighbourFields:
@@ -27,17 +33,18 @@ class NeighbourFields:
     Args:
         planes: (slices, rows, columns) float32 in 0..1, the working slices.
         network: the warping network.
-        device: where fields are computed.
+        device: where the network runs.
+        polish: demons iterations that each field is refined by; 0 leaves the network's.
     """
 
-    def __init__(self, planes: np.ndarray, network: WarpNetwork, device: torch.device) -> None:
-        self._planes, self._device = planes, device
+    def __init__(self, planes: np.ndarray, network: WarpNetwork, device: torch.device, polish: int = POLISH) -> None:
+        self._planes, self._device, self._polish = planes, device, polish
         self.network = copy.copy(network.to(device))
         self.network.config = replace(network.config, passes=min(_PASSES, network.config.passes))
         longest = max(planes.shape[1:])
         side = int(np.clip(-(-longest // _MULTIPLE) * _MULTIPLE, _LEAST_SIDE, _MOST_SIDE))
         self._frame = Frame.full(planes.shape[1:], (1.0, 1.0), side)
-        self._kept: dict[tuple[int, int], torch.Tensor] = {}
+        self._kept: dict[tuple[int, int], np.ndarray] = {}
 
     def prepare(self, pairs: list[tuple[int, int]], progress: Progress) -> None:
         """Compute the fields of all (source, target) pairs that are not there yet."""
@@ -47,20 +54,32 @@ class NeighbourFields:
             part = missing[start : start + _BATCH]
             with torch.inference_mode(), fast_precision(self._device):
                 moving, fixed = (self._frames([pair[side] for pair in part]) for side in (0, 1))
-                fields = self.network(moving, fixed).half().cpu()
-            self._kept.update(zip(part, fields))
+                fields = self._to_pixels(self.network(moving, fixed).float().cpu())
+            for (source, target), field in zip(part, fields):
+                progress.step("matching neighbouring slices", start, len(missing))
+                if self._polish:
+                    field = polished(self._planes[source], self._planes[target], field, self._polish)
+                self._kept[source, target] = field.astype(np.float16)
 
     def carry(self, soft: np.ndarray, source: int, target: int) -> np.ndarray:
         """A (rows, columns) float image that lies on slice ``source``, warped onto the neighbouring slice ``target``."""
         if (source, target) not in self._kept:
             self.prepare([(source, target)], Progress())
-        field = self._kept[source, target].float()[None]
-        # Fields live in the square frame; the working slice is its top left part.
-        rows, columns = soft.shape
-        native = self._frame.restore(field, (rows, columns), 0.0)
+        field = self._kept[source, target]
+        carried = np.zeros(soft.shape, np.float32)
+        if not np.any(soft):
+            return carried
+        # Nothing moves farther than the field's largest displacement, so only that neighbourhood is computed.
+        window = window_around(soft > 0, int(np.ceil(np.abs(field).max())) + 2)
+        rows, columns = np.mgrid[window].astype(np.float32)
+        places = [rows + field[1][window], columns + field[0][window]]
+        carried[window] = ndimage.map_coordinates(np.asarray(soft, np.float32), places, order=1, mode="nearest")
+        return carried
+
+    def _to_pixels(self, fields: torch.Tensor) -> np.ndarray:
+        """Fields (B, 2, f, f) in half-widths of the square frame -> (B, 2, rows, columns), (x, y) in working pixels."""
         side = self._frame.size * self._frame.step[0]
-        scale = torch.tensor([side / columns, side / rows]).view(1, 2, 1, 1)
-        return warp(_image(soft), native * scale)[0, 0].numpy()
+        return (self._frame.restore(fields, self._planes.shape[1:], 0.0) * (side / 2)).numpy()
 
     def tuned(
         self,
@@ -92,7 +111,7 @@ class NeighbourFields:
             for a, b in pairs
         ]
         network = tune(self.network, lessons, [(frames[i], masks[i]) for i in annotated], settings, seed, progress)
-        return NeighbourFields(self._planes, network, self._device)
+        return NeighbourFields(self._planes, network, self._device, self._polish)
 
     def _frames(self, indices: list[int]) -> torch.Tensor:
         stack = torch.from_numpy(np.ascontiguousarray(self._planes[indices]))[:, None]
