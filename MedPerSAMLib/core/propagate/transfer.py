@@ -32,6 +32,8 @@ class TransferSettings:
         longest: pixels along the longer side of the working images.
         look: the appearance across images, whose brightness differs.
         place: how places and sizes are tried.
+        least_score: log-odds by which a place must look more like the structure than its surroundings do, for the outline to
+            be moved there: where looks do not tell, the annotated place is the better guess.
         growth_steps: corrections by appearance and SAM of a proposal.
         step_pixels: how much a correction may change, as a distance between slices would.
     """
@@ -39,6 +41,7 @@ class TransferSettings:
     longest: int = 128
     look: AppearanceSettings = AppearanceSettings(steps=300, unlabelled=0.0)
     place: PlaceSettings = PlaceSettings()
+    least_score: float = 2.5
     growth_steps: int = 5
     step_pixels: float = 6.0
 
@@ -100,8 +103,9 @@ class ImagePair:
         start = _resized(self._mask, self._target.shape)
         proposals = [self._finish(self._warped(start), grow=False)]
         if self._weight:
-            placed, _ = place_outline(start, self._looks, self._settings.place)
-            proposals.append(self._finish(self._warped(placed), grow=True))
+            placed, score = place_outline(start, self._looks, self._settings.place)
+            if score >= self._settings.least_score:
+                proposals.append(self._finish(self._warped(placed), grow=True))
         return max(proposals, key=lambda proposal: proposal.score)
 
     def _finish(self, mask: np.ndarray, grow: bool) -> Proposal:
