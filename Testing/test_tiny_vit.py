@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from MedPerSAMLib.core.sam import predictor as predictor_module
+from MedPerSAMLib.core import precision as precision_module
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts
 from MedPerSAMLib.core.sam.tiny_vit import (
     AttentionBlock,
@@ -153,7 +153,7 @@ def test_block_equals_the_plain_computation():
 
 
 def test_runs_behind_the_predictor(small_sam, monkeypatch):
-    monkeypatch.setattr(predictor_module, "_gains_by_half", lambda device: False)
+    monkeypatch.setattr(precision_module, "_gains_by_half", lambda device: False)
     predictor = Predictor(small_sam, batch=2)
     frames = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     embeddings = predictor.encode(frames)
