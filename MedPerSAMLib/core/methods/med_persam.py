@@ -37,7 +37,8 @@ class Settings:
         appearance: correct each step by the appearance learned on the annotated slices.
         presence: stop where the structure ends.
         retraining: rounds in which the refined masks retrain the warp; a round is kept only where the mean confidence
-            does not fall. Off: each round costs more time than everything else and gained nothing measurable.
+            does not fall. Off: a round takes several times as long as all the rest, and changed the Dice of six structures in
+            four volumes (hippocampus, acdc; without SAM) by 0.000 to -0.004.
         least_trust: predicted IoU times agreement (or the confidence, without SAM) below which a mask teaches nothing.
         smoothing: Gaussian width of the smoothing across slices, in slices; 0 leaves the outlines as they are.
         appearance_weight: of the appearance's log-odds in a step.

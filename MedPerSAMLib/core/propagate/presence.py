@@ -25,7 +25,8 @@ class PresenceSettings:
         farthest: see ``distance``.
         intensity: per unit of difference of median intensity, intensities in 0..1.
         contrast: per unit of contrast of the appearance relative to the annotated slice.
-        offset: added to all.
+        offset: added to all; the regression gave 2.04, less is taken because a structure that runs on costs more than one cut
+            short.
         most, least: bounds of one slice's log-odds: no slice says much more than "probably".
         tolerance: how far the running sum may fall before the chain is stopped.
     """
