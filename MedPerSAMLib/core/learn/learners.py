@@ -1,0 +1,56 @@
+"""The learned methods by name. A new one is one file beside this and one line in ``LEARNERS``."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from MedPerSAMLib.errors import InputError
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One learned method.
+
+    Attributes:
+        name: how people and files call it.
+        summary: one line for people.
+        prompts: whether it makes point prompts, which can be shown and moved.
+        needs_model: whether it stands on the frozen SAM (the U-Net does not).
+        baseline: whether it is only there to compare with.
+    """
+
+    name: str
+    summary: str
+    prompts: bool = False
+    needs_model: bool = True
+    baseline: bool = False
+
+
+_ALL = (
+    Learner("autosam-cnn", "AutoSAM, convolutional head on the frozen encoder; all structures at once"),
+    Learner("autosam-vit", "AutoSAM, prompt-free copy of SAM's mask decoder per structure, started from its weights"),
+    Learner("autosam-linear", "AutoSAM, the smallest head: two upsamplings and a linear map"),
+    Learner("promise", "ProMISe, learned points and pattern shifting through the frozen decoder", prompts=True),
+    Learner("promise-apm", "ProMISe, learned points only (auto-prompting module, convolutional trunk)", prompts=True),
+    Learner("promise-queries", "ProMISe, learned points only (auto-prompting module, learned queries)", prompts=True),
+    Learner("promise-ips", "ProMISe, incremental pattern shifting only: no points, the decoder's tokens are shifted"),
+    Learner("unet", "a U-Net trained from scratch on the same volumes, without SAM", needs_model=False, baseline=True),
+)
+
+LEARNERS = {learner.name: learner for learner in _ALL}
+"""Name -> learned method, the first one being the default."""
+
+DEFAULT_LEARNER = _ALL[0].name
+
+
+def learner(name: str) -> Learner:
+    """The learned method called ``name``.
+
+    Raises:
+        InputError: there is none of that name; the nearest are given.
+    """
+    if name not in LEARNERS:
+        near = difflib.get_close_matches(name, LEARNERS, n=2, cutoff=0.3) or sorted(LEARNERS)
+        raise InputError(f"There is no learned method {name!r}; did you mean {' or '.join(near)}?")
+    return LEARNERS[name]

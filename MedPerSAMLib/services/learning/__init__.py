@@ -1,0 +1,1 @@
+"""Fits and profiles: learned parts as files, and the work of fitting and applying them."""
