@@ -1,4 +1,4 @@
-"""Apply a learned part to a volume without any annotation."""
+"""Apply a learned part to a volume without any annotation: look at whole slices, then closer around what was found."""
 
 from __future__ import annotations
 
@@ -6,11 +6,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
+from MedPerSAMLib.core.frame import Frame
+from MedPerSAMLib.core.intensity import normalise_volume
+from MedPerSAMLib.core.learn.fit import LOCATOR
 from MedPerSAMLib.core.learn.fitted import Fitted
+from MedPerSAMLib.core.learn.inputs import Inputs, look, sizes
+from MedPerSAMLib.core.learn.learners import Learner, learner
+from MedPerSAMLib.core.learn.parts import build, build_locator
+from MedPerSAMLib.core.learn.point_makers import point_labels
+from MedPerSAMLib.core.learn.promise import Promise
+from MedPerSAMLib.core.learn.view import View
+from MedPerSAMLib.core.learn.whole_parts import largest_piece
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.sam.predictor import Predictor
 from MedPerSAMLib.core.task import Propagation, Volume
+
+_BATCH = 8
+
+OnSlice = Callable[[int, int, np.ndarray, float], None]
+"""(class, slice, (rows, columns) bool mask, confidence)."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +48,8 @@ class Applied:
 
     Attributes:
         results: class 1..C -> its Propagation; every slice is finished.
-        points: (class, slice) -> the learned points; empty for methods without prompts, and where a class is absent.
+        points: (class, slice) -> the points that SAM was prompted with; empty for methods without prompts, and where a class
+            is absent.
     """
 
     results: Mapping[int, Propagation]
@@ -44,12 +61,167 @@ def apply(
     predictor: Predictor | None,
     volume: Volume,
     progress: Progress,
-    on_slice: Callable[[int, int, np.ndarray, float], None] = lambda number, index, mask, confidence: None,
+    on_slice: OnSlice = lambda number, index, mask, confidence: None,
     moved: Mapping[tuple[int, int], SlicePoints] | None = None,
 ) -> Applied:
-    """SKELETON - being written.
+    """Segment every slice of a volume.
 
-    ``on_slice(class, slice, (rows, columns) bool mask, confidence)`` is called as slices finish; masks may still change.
-    ``moved`` are points that the user moved: these slices are prompted with them instead of the learned ones.
+    Args:
+        fitted: the learned part.
+        predictor: the frozen SAM that it was fitted on; None for methods without one.
+        volume: slices along the direction of the training cases.
+        progress: told of each batch.
+        on_slice: called as slices finish; masks may still change.
+        moved: (class, slice) -> points that the user moved: these slices are prompted with them instead of the learned ones.
+
+    Raises:
+        Cancelled: the user asked for it.
+        InputError: the volume shows nothing.
     """
-    raise NotImplementedError
+    method = learner(fitted.method)
+    part = build(fitted.method, predictor, fitted.classes, fitted.settings, seed=0)
+    part.load_state_dict({key: value for key, value in fitted.weights.items() if not key.startswith(LOCATOR)})
+    viewer = _Viewer(method, part.eval(), predictor, volume, progress)
+    frame, notes = viewer.whole, ()
+    located = {k.removeprefix(LOCATOR): v for k, v in fitted.weights.items() if k.startswith(LOCATOR)}
+    if located:
+        locator = build_locator(predictor, fitted.settings, seed=0)
+        locator.load_state_dict(located)
+        view = View.from_values(fitted.settings["view"])
+        closer = view.closer(viewer.neighbourhood(locator.eval()), volume.spacing[1:], viewer.frame_size)
+        if closer is None:
+            notes = ("No place was found that looks like the training cases' structures, so whole slices were segmented.",)
+        frame = frame if closer is None else closer
+    collected = _segment(viewer, fitted.classes, frame, on_slice, moved or {})
+    return collected.applied(fitted.settings["one_piece"], on_slice, notes)
+
+
+class _Viewer:
+    """Runs the part on windows of a volume's slices.
+
+    Args:
+        method: what the part looks at.
+        part: in eval mode.
+        predictor: the frozen SAM, or None.
+        volume: the volume.
+        progress: told of each batch.
+    """
+
+    def __init__(
+        self, method: Learner, part: torch.nn.Module, predictor: Predictor | None, volume: Volume, progress: Progress
+    ) -> None:
+        self.method, self.part, self._predictor, self._progress = method, part, predictor, progress
+        self.slices, self.spacing = normalise_volume(volume.array), volume.spacing[1:]
+        self.frame_size, self._mask_size = sizes(predictor)
+        self._device = torch.device("cpu") if predictor is None else predictor.device
+        self.whole = Frame.full(self.slices.shape[1:], self.spacing, self.frame_size)
+
+    def neighbourhood(self, locator: torch.nn.Module) -> np.ndarray:
+        """(slices, rows, columns) bool, where the locator sees some structure."""
+        found = np.zeros(self.slices.shape, bool)
+        with torch.no_grad():
+            for indices, inputs in self.batches(self.whole, "looking for the place"):
+                probability = self.restore(self.whole, locator(inputs))
+                found[indices.start : indices.stop] = probability[:, 1] > 0.5
+        return found
+
+    def batches(self, frame: Frame, phase: str):
+        """(slices, inputs) of all slices seen through ``frame``, in order."""
+        for start in range(0, len(self.slices), _BATCH):
+            self._progress.step(phase, start, len(self.slices))
+            indices = range(start, min(len(self.slices), start + _BATCH))
+            images = torch.from_numpy(self.slices[indices.start : indices.stop])[:, None]
+            # Through half precision, as in training.
+            yield indices, look(self.method, self._predictor, frame.sample(images)).half().on(self._device)
+
+    def restore(self, frame: Frame, logits: torch.Tensor) -> np.ndarray:
+        """(B, 1 + C, m, m) logits in a frame -> (B, 1 + C, rows, columns) probabilities on the slices."""
+        probability = logits.softmax(dim=1).cpu()
+        native = frame.restore(probability, self.slices.shape[1:], 0.0)
+        native[:, 0] += 1 - native.sum(dim=1)  # beyond the frame lies background
+        return native.numpy()
+
+
+def _segment(
+    viewer: _Viewer, classes: int, frame: Frame, on_slice: OnSlice, moved: Mapping[tuple[int, int], SlicePoints]
+) -> _Collected:
+    """All slices seen through one window."""
+    collected = _Collected(viewer.slices.shape, classes)
+    with torch.no_grad():
+        for indices, inputs in viewer.batches(frame, "segmenting"):
+            logits = viewer.part(inputs)
+            places = viewer.part.places(inputs) if viewer.method.prompts else None
+            for number, index in moved:
+                if index in indices:
+                    row = index - indices.start
+                    again = _ask_again(viewer.part, inputs[row : row + 1], number, moved[number, index], frame)
+                    logits[row, number] = again
+            probability = viewer.restore(frame, logits)
+            for row, index in enumerate(indices):
+                collected.add(index, probability[row])
+                for number in range(1, classes + 1):
+                    mask, confidence = collected.labels[index] == number, float(collected.confidence[number, index])
+                    on_slice(number, index, mask, confidence)
+                    if (number, index) in moved:
+                        collected.points[number, index] = moved[number, index]
+                    elif places is not None:
+                        collected.points[number, index] = _on_slice(places[row, number - 1], frame)
+    return collected
+
+
+class _Collected:
+    """What was found, slice by slice."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        self.labels = np.zeros(shape, np.uint8)
+        self.confidence = np.zeros((classes + 1, shape[0]), np.float32)
+        self._mass = np.zeros((classes + 1, shape[0]), np.float32)
+        self._classes = classes
+        self.points: dict[tuple[int, int], SlicePoints] = {}
+
+    def add(self, index: int, probability: np.ndarray) -> None:
+        """Take the most probable class of each pixel of (1 + C, rows, columns)."""
+        self.labels[index] = probability.argmax(axis=0)
+        for number in range(1, self._classes + 1):
+            mask = self.labels[index] == number
+            mass = float(probability[number].sum())
+            self._mass[number, index] = mass
+            # The Dice that the probabilities themselves expect of the mask.
+            self.confidence[number, index] = 2 * float(probability[number][mask].sum()) / max(mass + mask.sum(), 1e-6)
+
+    def applied(self, one_piece: list[bool], on_slice: OnSlice, notes: tuple[str, ...]) -> Applied:
+        """Drop specks, judge the slices without a class, and put everything together."""
+        results = {}
+        for number in range(1, self._classes + 1):
+            mask = self.labels == number
+            if one_piece[number - 1]:
+                kept = largest_piece(mask)
+                changed = np.flatnonzero((kept != mask).any(axis=(1, 2)))
+                mask = kept
+            else:
+                changed = []
+            present = mask.any(axis=(1, 2))
+            confidence = self.confidence[number].copy()
+            typical = float(np.count_nonzero(mask)) / max(1, int(present.sum()))
+            # Absent slices: the less probability is left there, the surer.
+            left = self._mass[number] / max(0.25 * typical, 1.0)
+            confidence[~present] = np.clip(1 - left, 0, 1)[~present]
+            for index in changed:
+                on_slice(number, int(index), mask[index], float(confidence[index]))
+            results[number] = Propagation(mask, confidence, present, np.ones(len(mask), bool), notes)
+        points = {(n, i): p for (n, i), p in self.points.items() if results[n].present[i]}
+        return Applied(results, points)
+
+
+def _ask_again(part: Promise, inputs: Inputs, number: int, points: SlicePoints, frame: Frame) -> torch.Tensor:
+    """(m, m) logits of class ``number`` on one frame, prompted with given points."""
+    device = inputs.embedding.device
+    places = torch.from_numpy(frame.to_frame(points.places).astype(np.float32).copy())[None].to(device)
+    labels = torch.from_numpy(np.asarray(points.labels, np.int64))[None].to(device)
+    return part.ask(inputs, number - 1, places, labels)[0]
+
+
+def _on_slice(places: torch.Tensor, frame: Frame) -> SlicePoints:
+    """(N, 2) learned points, (x, y) in frame pixels, as points on the slice."""
+    rows_columns = places.cpu().numpy()[:, ::-1].astype(float)
+    return SlicePoints(rows_columns * frame.step + frame.origin, point_labels().numpy())

@@ -1,0 +1,50 @@
+"""Where to look closer: a small map on whole slices that tells the structures' neighbourhood from the rest.
+
+Zoom is the cheapest accuracy there is (METHOD.md section 6), and nobody gives a box here. One part for both looks was tried and
+learned neither well from a few slices; so a small one finds the place, and the method itself only ever sees the closer window.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from MedPerSAMLib.core.learn.inputs import Inputs
+
+
+class Locator(nn.Module):
+    """Some structure or none, on a grid of a quarter of the masks' resolution.
+
+    Args:
+        width: channels of the frozen embedding; None to work on frames, for methods without a SAM.
+    """
+
+    def __init__(self, width: int | None) -> None:
+        super().__init__()
+        if width is None:
+            self.first = nn.Sequential(_convolve(1, 16, 2), _convolve(16, 32, 2), _convolve(32, 64, 2))
+        else:
+            self.first = nn.Sequential(nn.BatchNorm2d(width, affine=False), _convolve(width, 64))
+        self.then = nn.Sequential(_convolve(64, 64, dilation=2), _convolve(64, 64, dilation=4), nn.Conv2d(64, 1, 1))
+
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """(B, 2, e, e) logits: nothing, and some structure."""
+        logits = self.then(self.first(inputs.frames - 0.5 if inputs.embedding is None else inputs.embedding))
+        return torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+    def loss(self, inputs: Inputs, labels: torch.Tensor, _generator: torch.Generator) -> torch.Tensor:
+        """Cross-entropy and soft Dice of the whole batch against (B, m, m) labels."""
+        logits = self(inputs)[:, 1]
+        truth = F.adaptive_avg_pool2d((labels > 0).float(), logits.shape[-1])
+        soft = logits.sigmoid()
+        dice = (2 * (soft * truth).sum() + 1) / (soft.sum() + truth.sum() + 1)
+        return F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice
+
+
+def _convolve(channels_in: int, channels_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride, dilation, dilation, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )

@@ -1,0 +1,73 @@
+"""Learned parts by their method's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from MedPerSAMLib.core.learn.heads import CnnHead, LinearHead
+from MedPerSAMLib.core.learn.inputs import Inputs
+from MedPerSAMLib.core.learn.locator import Locator
+from MedPerSAMLib.core.learn.losses import segmentation_loss
+from MedPerSAMLib.core.learn.point_makers import PointQueries, PointTrunk
+from MedPerSAMLib.core.learn.promise import Promise
+from MedPerSAMLib.core.learn.unet import UNet
+from MedPerSAMLib.core.learn.vit_head import VitHead
+from MedPerSAMLib.core.sam.levels import level_widths
+from MedPerSAMLib.core.sam.predictor import Predictor
+
+
+def describe(predictor: Predictor | None) -> dict[str, Any]:
+    """The sizes of a frozen SAM that parts are built by, as JSON values."""
+    if predictor is None:
+        return {}
+    width = predictor.sam.mask_decoder.iou_token.weight.shape[1]
+    return {"width": width, "levels": list(level_widths(predictor))}
+
+
+def build(method: str, predictor: Predictor | None, classes: int, sizes: Mapping[str, Any], seed: int) -> nn.Module:
+    """The untrained part of a method, on the predictor's device; its random weights follow ``seed``.
+
+    Args:
+        method: name in ``learners.LEARNERS``.
+        predictor: the frozen SAM; None for methods without one.
+        classes: structures.
+        sizes: what :func:`describe` gave.
+        seed: of the weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        part = _build(method, predictor, classes, sizes)
+    return part if predictor is None else part.to(predictor.device)
+
+
+def build_locator(predictor: Predictor | None, sizes: Mapping[str, Any], seed: int) -> Locator:
+    """The untrained locator, on the predictor's device; arguments as for :func:`build`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        locator = Locator(sizes.get("width"))
+    return locator if predictor is None else locator.to(predictor.device)
+
+
+def loss_of(part: nn.Module, inputs: Inputs, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Training loss of a batch; a part with a loss of its own gives that."""
+    own = getattr(part, "loss", None)
+    return segmentation_loss(part(inputs), labels) if own is None else own(inputs, labels, generator)
+
+
+def _build(method: str, predictor: Predictor | None, classes: int, sizes: Mapping[str, Any]) -> nn.Module:
+    if method == "unet":
+        return UNet(classes)
+    width, levels = sizes["width"], sizes["levels"]
+    if method == "autosam-cnn":
+        return CnnHead(width, classes)
+    if method == "autosam-linear":
+        return LinearHead(width, classes)
+    if method == "autosam-vit":
+        return VitHead(predictor.sam, classes)
+    points = {"promise": PointTrunk, "promise-apm": PointTrunk, "promise-queries": PointQueries}.get(method)
+    made = None if points is None else points(levels, width, classes)
+    return Promise(predictor.sam, width, classes, made, shift=method in ("promise", "promise-ips"))

@@ -1,0 +1,55 @@
+"""How learned parts are fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long and how [I]: the papers train for many epochs on many volumes, here a fit takes minutes on a CPU.
+
+    Attributes:
+        examples: augmented frames that are encoded once and shown again and again.
+        memory_bytes: what the encoded frames may take; large encoders get fewer of them.
+        steps: of AdamW.
+        batch: frames per step.
+        learning_rate: at its top; rises over the first steps and falls as a cosine.
+        weight_decay: of AdamW.
+        checks: how often the validation slices are looked at.
+        patience: checks without a better result after which the training stops.
+        held_out: every so many-th slice is kept for validation where no validation volume is given.
+        most_validation: validation frames at most.
+        empty_share: part of the examples that show slices without any structure.
+        located: examples and steps for learning where to look closer.
+    """
+
+    examples: int = 300
+    memory_bytes: float = 1.2e9
+    steps: int = 300
+    batch: int = 8
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    checks: int = 10
+    patience: int = 5
+    held_out: int = 6
+    most_validation: int = 40
+    empty_share: float = 0.2
+    located: int = 150
+
+
+OF_METHOD: Mapping[str, FitSettings] = {
+    # Copies of SAM's own decoder start trained, and cost several times as much a step.
+    "autosam-vit": FitSettings(learning_rate=5e-4, steps=150, batch=4),
+    "promise": FitSettings(learning_rate=1e-3, steps=200),
+    "promise-apm": FitSettings(learning_rate=1e-3, steps=200),
+    "promise-queries": FitSettings(learning_rate=1e-3, steps=200),
+    "promise-ips": FitSettings(learning_rate=1e-3, steps=200),
+}
+"""Where a method needs other settings than the rest."""
+
+
+def settings_of(method: str) -> FitSettings:
+    """The settings with which a method is fitted."""
+    return OF_METHOD.get(method, FitSettings())
