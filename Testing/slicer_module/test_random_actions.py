@@ -267,7 +267,8 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
             runs += next(logic._numbers) - 1
         except Exception as error:
             raise AssertionError(f"sequence {seed}: {user.done}: {error!r}") from error
-    assert runs > SEQUENCES, "too few propagations were started to mean anything"
+    # How far a run gets between two actions depends on the machine, and with it how many are started.
+    assert runs > SEQUENCES // 2, "too few propagations were started to mean anything"
     print(runs, "runs;", {phase: ends.count(phase) for phase in set(ends)})
     assert {"finished", "idle"} <= set(ends)
 
