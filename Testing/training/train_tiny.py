@@ -4,6 +4,8 @@
 
 On a CPU two workers of one thread each, which average their gradients, are faster than one process of two threads.
 
+With ``--start`` an earlier model is trained on, usually with ``--coarse 0`` and a lower ``--rate``.
+
 The first part of the schedule runs at half resolution, which is four times faster and teaches what prompts mean.
 Each image is encoded once and decoded with several prompt sets, each for another structure; half of them get a second
 round with the first output as mask prompt. Resumes from the folder's checkpoint; writes log.jsonl, curve.png and
@@ -25,7 +27,7 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.sam.predictor import Prompts, decode
-from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, tiny_metadata
+from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, load_tiny, tiny_metadata
 from MedPerSAMLib.core.warp.network import WarpNetwork, load_warp
 from Testing.training.curve import draw_curve
 from Testing.training.fields import Random
@@ -166,6 +168,8 @@ def train(rank: int, options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     config = TinyConfig(version=1)
     sam = build_tiny(config).to(device).to(memory_format=torch.channels_last)
+    if options.start is not None:
+        sam.load_state_dict(load_tiny(options.start).state_dict())
     checked = build_tiny(config).to(device).to(memory_format=torch.channels_last)
     warper = load_warp(options.warp).to(device).requires_grad_(False)
     warper.config = replace(warper.config, passes=3)  # cheaper, and its errors are a little larger
@@ -273,6 +277,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--warp", type=Path, required=True, help="weights of the warping network")
+    parser.add_argument("--start", type=Path, help="weights to go on from, with a schedule of its own")
     parser.add_argument("--minutes", type=float, default=85, help="length of the whole schedule")
     parser.add_argument("--check", type=float, default=6, help="minutes between checks")
     parser.add_argument("--seed", type=int, default=1)
