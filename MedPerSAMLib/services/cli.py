@@ -15,6 +15,8 @@ COMMANDS = (
     "MedPerSAMLib.services.cli_demo",
     "MedPerSAMLib.services.cli_segment",
     "MedPerSAMLib.services.cli_transfer",
+    "MedPerSAMLib.services.learning.cli_fit",
+    "MedPerSAMLib.services.learning.cli_apply",
     "MedPerSAMLib.services.evaluation.cli_evaluate",
     "MedPerSAMLib.services.cli_models",
     "MedPerSAMLib.services.cli_methods",

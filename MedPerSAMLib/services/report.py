@@ -6,7 +6,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,18 @@ def equipment_fields(equipment: Equipment, seed: int) -> dict[str, Any]:
 
 
 def structure_fields(
-    structure: Structure, reference: Reference, propagation: Propagation, millilitres_per_voxel: float, seconds: float
+    structure: Structure,
+    reference: Reference | None,
+    propagation: Propagation,
+    millilitres_per_voxel: float,
+    seconds: float,
 ) -> dict[str, Any]:
-    """One structure: per slice whether it is there, how sure that is, and its pixels."""
+    """One structure: per slice whether it is there, how sure that is, and its pixels; None where nothing is annotated."""
+    annotated = set() if reference is None else set(reference.masks)
     slices = [
         {
             "slice": k,
-            "annotated": k in reference.masks,
+            "annotated": k in annotated,
             "finished": bool(propagation.finished[k]),
             "present": bool(propagation.present[k]),
             "confidence": _rounded(propagation.confidence[k]),
@@ -52,21 +57,21 @@ def structure_fields(
     return {
         "name": structure.name,
         "label": structure.value,
-        "annotated_slices": sorted(int(k) for k in reference.masks),
+        "annotated_slices": sorted(int(k) for k in annotated),
         "millilitres": _rounded(np.count_nonzero(propagation.mask) * millilitres_per_voxel),
-        "least_certain_slice": least_certain_slice(reference, propagation),
+        "least_certain_slice": least_certain_slice(annotated, propagation),
         "seconds": _rounded(seconds),
         "notes": list(propagation.notes),
         "slices": slices,
     }
 
 
-def least_certain_slice(reference: Reference, propagation: Propagation) -> int | None:
-    """The finished slice with the structure on it whose confidence is lowest; None where all are annotated."""
+def least_certain_slice(annotated: Collection[int], propagation: Propagation) -> int | None:
+    """The finished slice with the structure on it whose confidence is lowest; None where all are annotated, or none has it."""
     candidates = [
         k
         for k in np.flatnonzero(propagation.present & propagation.finished)
-        if k not in reference.masks and np.isfinite(propagation.confidence[k])
+        if k not in annotated and np.isfinite(propagation.confidence[k])
     ]
     return int(min(candidates, key=lambda k: propagation.confidence[k])) if candidates else None
 

@@ -64,6 +64,10 @@ class Grid:
         column = np.array(self.direction).reshape(3, 3)[:, 2 - axis]
         return PLANES[int(np.abs(column).argmax())]
 
+    def axis_of(self, plane: str) -> int:
+        """The array axis along which slices of a plane (one of PLANES) lie, or lie most nearly."""
+        return 2 - int(np.abs(np.array(self.direction).reshape(3, 3)[PLANES.index(plane)]).argmax())
+
     def along(self, axis: int) -> Geometry:
         """This grid with slices along array axis ``axis`` (0 for k, 1 for j, 2 for i)."""
         return Geometry(self, axis)

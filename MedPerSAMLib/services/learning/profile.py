@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING
 from MedPerSAMLib.core.learn.fitted import CurvePoint, Fitted
 from MedPerSAMLib.core.learn.learners import LEARNERS
 from MedPerSAMLib.errors import InputError, ModelError, OutputError
+from MedPerSAMLib.services.images.structure import Structure
 
 if TYPE_CHECKING:
+    import torch
+
     from MedPerSAMLib.services.models.load import LoadedModel
 
 FORMAT = "medpersam-profile"
@@ -28,10 +32,12 @@ class Label:
     Attributes:
         name: of the structure.
         colour: red, green, blue, each 0..1.
+        value: its label value in files; None for its place in the order, from 1.
     """
 
     name: str
     colour: tuple[float, float, float]
+    value: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,13 @@ class Profile:
                 f"{other}; choose that model, or fit again."
             )
 
+    def structures(self) -> dict[int, Structure]:
+        """Class 1..C -> what is written for it: name, label value and colour."""
+        return {
+            number: Structure(label.name, number if label.value is None else label.value, label.colour)
+            for number, label in enumerate(self.labels, start=1)
+        }
+
     def with_fitted(self, fitted: Fitted) -> Profile:
         """The same profile around another state of its fit."""
         return replace(self, fitted=fitted)
@@ -79,21 +92,24 @@ class Profile:
         Raises:
             OutputError: it cannot be written there.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         path = Path(path)
-        if path.suffix != SUFFIX:
-            raise OutputError(f"{path} does not end in {SUFFIX}; name the profile like organs{SUFFIX}.")
+        check_suffix(path)
         tensors = {f"weights.{key}": value for key, value in self.fitted.weights.items()}
         tensors |= {f"training.{key}": value for key, value in self.fitted.training_state.items()}
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        description = json.dumps(self._description())
+        metadata = {"format": FORMAT, "profile": description, "sha256": _checksum(description, tensors)}
         partial = path.with_name(f".{path.name}.partial")
         try:
-            save_file(tensors, str(partial), metadata={"format": FORMAT, "profile": json.dumps(self._description())})
+            # safetensors' own writing lets only its owner read the file; profiles are for whole departments.
+            partial.write_bytes(save(tensors, metadata=metadata))
             os.replace(partial, path)
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
+        except OSError as error:
             raise OutputError(f"The profile cannot be written to {path} ({error}); choose another folder.") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Profile:
@@ -115,6 +131,8 @@ class Profile:
             raise InputError(f"{path} is damaged or no profile ({error}); fit again, or get the file again.") from error
         if metadata.get("format") != FORMAT:
             raise InputError(f"{path} is no MedPerSAM profile; give a file that 'medpersam fit' wrote.")
+        if metadata.get("sha256") != _checksum(metadata.get("profile", ""), tensors):
+            raise InputError(f"{path} is a damaged profile (its checksum is wrong); fit again, or get the file again.")
         try:
             return cls._from_description(json.loads(metadata["profile"]), tensors)
         except (KeyError, TypeError, ValueError) as error:
@@ -158,9 +176,24 @@ class Profile:
             values["finished"],
             parts["training."],
         )
-        labels = tuple(Label(label["name"], tuple(label["colour"])) for label in values["labels"])
+        labels = tuple(Label(label["name"], tuple(label["colour"]), label["value"]) for label in values["labels"])
         names: Sequence[str] = values["trained_on"]
         return cls(
             fitted, labels, values["model"], values["model_checksum"], values["seed"], tuple(names),
             tuple(values["validated_on"]), values["axis"],
         )  # fmt: skip
+
+
+def check_suffix(path: str | Path) -> None:
+    """Raise OutputError unless ``path`` ends as profiles do."""
+    if Path(path).suffix != SUFFIX:
+        raise OutputError(f"{path} does not end in {SUFFIX}; name the profile like organs{SUFFIX}.")
+
+
+def _checksum(description: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of everything in a profile, in hexadecimal."""
+    total = hashlib.sha256(description.encode())
+    for key in sorted(tensors):
+        total.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
+        total.update(tensors[key].numpy().tobytes())
+    return total.hexdigest()

@@ -186,9 +186,12 @@ def _check_resume(order: FitOrder, profile: Profile, loaded: LoadedModel | None)
         and names[0] == names[1]
         and profile.seed == order.seed
         and profile.trained_on == tuple(case.name for case in order.training)
+        and profile.validated_on == tuple(case.name for case in order.validation)
+        and profile.axis == order.axis
     )
     if not same:
+        checked = f", checked on {', '.join(profile.validated_on)}," if profile.validated_on else ""
         raise InputError(
-            f"The profile to resume was a fit of {profile.fitted.method} on {', '.join(profile.trained_on)} with seed "
-            f"{profile.seed} for {', '.join(names[0])}; ask for the same, or fit a new one."
+            f"The profile to resume was a fit of {profile.fitted.method} on {', '.join(profile.trained_on)}{checked} with "
+            f"seed {profile.seed} along axis {profile.axis} for {', '.join(names[0])}; ask for the same, or fit a new one."
         )

@@ -50,7 +50,7 @@ def volume_montage(
         volume: the grey volume.
         geometry: how its slices lie in the patient, so that they are shown the right way up.
         structures: what to draw, with their colours.
-        references: label value -> annotated slices.
+        references: label value -> annotated slices; a structure without any is left out.
         propagations: label value -> result.
         title: one line.
         layout: sizes.
@@ -81,8 +81,12 @@ def volume_montage(
 
 
 def shown_slices(annotated: Sequence[int], propagations: Mapping[int, Propagation], count: int) -> list[int]:
-    """``count`` slices that show most: the annotated ones first, then evenly spaced over where structures are."""
-    found = np.flatnonzero(np.any([p.present for p in propagations.values()], axis=0))
+    """``count`` slices that show most: the annotated ones first, then evenly spaced over where structures are.
+
+    Where there is no structure at all they are evenly spaced over the volume.
+    """
+    present = np.any([p.present for p in propagations.values()], axis=0)
+    found = np.flatnonzero(present) if present.any() else np.arange(len(present))
     chosen = list(annotated[:count])
     others = [int(k) for k in found if k not in chosen]
     wanted = min(count - len(chosen), len(others))
@@ -108,11 +112,11 @@ def _plot(canvas: Canvas, structures, references, propagations, top: int, layout
         canvas.text(str(k), bottom + 4, int(column(k)) - GLYPH[1] * len(str(k)) // 2, _GREY)
     at = canvas.text("confidence of each slice:  ", bottom + GLYPH[0] + 2 * layout.gap, layout.gap, _GREY)
     for structure in structures:
-        propagation, reference = propagations[structure.value], references[structure.value]
+        propagation = propagations[structure.value]
         for run in _runs(propagation.present & propagation.finished & np.isfinite(propagation.confidence)):
             points = np.array([[bottom - propagation.confidence[k] * layout.plot_rows, column(k)] for k in run])
             canvas.line(points if len(points) > 1 else np.repeat(points, 2, axis=0), structure.colour, 2)
-        for k in reference.masks:
+        for k in references[structure.value].masks if structure.value in references else ():
             canvas.box(top - 3, round(column(k)) - 3, 7, 7, structure.colour)
         row = bottom + GLYPH[0] + 2 * layout.gap
         canvas.box(row + 3, at, 10, 10, structure.colour)
