@@ -24,6 +24,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("evaluate", help="measure every method on labelled data")
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of <set>/<case>/{image,label}.{nii.gz|png}")
     parser.add_argument("--protocol", choices=list(PROTOCOLS), default="volume", help="what is measured")
+    parser.add_argument(
+        "--train-sizes",
+        type=_sizes,
+        metavar="1,3,5",
+        help="protocol fewshot: numbers of patients to learn from (default: 1,3,5)",
+    )
     parser.add_argument("--sets", type=_names, metavar="A,B", help="sets to measure (default: all with expert labels)")
     parser.add_argument(
         "--methods",
@@ -55,6 +61,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         ModelError: the model cannot be loaded.
         OutputError: the JSON cannot be written.
     """
+    if arguments.train_sizes and arguments.protocol != "fewshot":
+        raise InputError(f"The protocol {arguments.protocol!r} learns nothing; --train-sizes belongs to 'fewshot'.")
     protocol = protocol_class(arguments.protocol).from_arguments(arguments)
     sets = _chosen_sets(protocol, arguments)
     choice = protocol.choose(arguments.methods, arguments.ablation)
@@ -69,6 +77,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     )
     bench = Workbench.open(options)
     console = bench.progress = ConsoleProgress(sys.stderr)
+    bench.notes += protocol.notes(sets)
     report = Report(protocol, _header(arguments, bench, choice), arguments.json)
     for name, reason in choice.left_out.items():
         console.line(f"left out: {name}: {reason}")
@@ -135,6 +144,10 @@ def _header(arguments: argparse.Namespace, bench: Workbench, choice: Choice) -> 
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _sizes(text: str) -> list[int]:
+    return [_positive(number) for number in _names(text)]
 
 
 def _positive(text: str) -> int:

@@ -78,9 +78,7 @@ class PromptFrames:
 
         points = []
         for question, frame in zip(self.questions, self._frames):
-            depth = ndimage.distance_transform_edt(np.pad(question.truth, 1), sampling=question.spacing)[1:-1, 1:-1]
-            deepest = np.array(np.unravel_index(np.argmax(depth), depth.shape))
-            points.append(frame.to_frame(deepest + 0.5))
+            points.append(frame.to_frame(deepest_point(question.truth, question.spacing)))
         return torch.tensor(np.array(points), dtype=torch.float32)[:, None], torch.ones(
             len(points), 1, dtype=torch.int64
         )
@@ -141,6 +139,12 @@ class PromptFrames:
                 torch.nn.functional.avg_pool2d(torch.cat([f.sample(a) for f, a in zip(self._frames, arrays)]), shrink)
             )
         return tuple(parts)
+
+
+def deepest_point(mask: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+    """(row, column) of the pixel of a (rows, columns) mask that lies deepest inside, in slice pixels, centres at .5."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1]
+    return np.array(np.unravel_index(np.argmax(depth), depth.shape)) + 0.5
 
 
 def _as_tensor(image: np.ndarray) -> torch.Tensor:

@@ -20,6 +20,7 @@ PROTOCOLS = {
     "correction": "MedPerSAMLib.services.evaluation.correction_protocol:CorrectionProtocol",
     "image": "MedPerSAMLib.services.evaluation.image_protocol:ImageProtocol",
     "prompts": "MedPerSAMLib.services.evaluation.prompts_protocol:PromptsProtocol",
+    "fewshot": "MedPerSAMLib.services.evaluation.few_shot_protocol:FewShotProtocol",
 }
 
 
@@ -54,6 +55,10 @@ class Protocol(ABC):
 
     def check(self, sets: Sequence[LabelledSet]) -> None:
         """Raise InputError for a set of the wrong kind."""
+
+    def notes(self, sets: Sequence[LabelledSet]) -> list[str]:
+        """Sentences for the user about what of the sets will not be measured."""
+        return []
 
     def limit(self, labelled: LabelledSet, cases: int) -> LabelledSet:
         """The part of a set that a quick look at ``cases`` cases needs."""

@@ -110,7 +110,12 @@ def named_variants(names: Sequence[str], capability: str) -> list[Variant]:
     return variants
 
 
-def _changed_settings(method: str, changes: str) -> object:
+def parsed_changes(method: str, changes: str) -> dict[str, object]:
+    """``field=value;part.field=value`` as values by field.
+
+    Raises:
+        InputError: a value of the method's is no number, True, False or None.
+    """
     values = {}
     for change in changes.split(";"):
         key, _, value = change.partition("=")
@@ -120,7 +125,11 @@ def _changed_settings(method: str, changes: str) -> object:
             raise InputError(
                 f"{value!r} is no value for {method}'s {key}; write a number, True, False or None."
             ) from error
-    return changed(getattr(Variant(method, method).create(), "settings", None), values)
+    return values
+
+
+def _changed_settings(method: str, changes: str) -> object:
+    return changed(getattr(Variant(method, method).create(), "settings", None), parsed_changes(method, changes))
 
 
 def available_variants(capability: str) -> tuple[list[Variant], dict[str, str]]:

@@ -52,20 +52,26 @@ class VolumeProtocol(Protocol):
                 yield Record(labelled.name, item, structure.name, variant.name, values, details)
 
     def extras(self, records: Sequence[Record]) -> dict[str, object]:
-        methods = unique(record.method for record in records)
-        sets = unique(record.set_name for record in records)
-        own = {method: [record for record in records if record.method == method] for method in methods}
-        return {
-            "confidence_spearman": {method: confidence_correlation(own[method]) for method in methods},
-            "confidence_spearman_per_set": {
-                name: {m: confidence_correlation([r for r in own[m] if r.set_name == name]) for m in methods}
-                for name in sets
-            },
-            "false_continuation": {
-                method: float(np.median([record.details["false_continuation"] for record in own[method]]))
-                for method in methods
-            },
-        }
+        return propagation_extras(records)
+
+
+def propagation_extras(records: Sequence[Record]) -> dict[str, object]:
+    """Of records with the details of :func:`score`: how well the confidence tells good slices from bad, and what was
+    found beyond the structures' ends."""
+    methods = unique(record.method for record in records)
+    sets = unique(record.set_name for record in records)
+    own = {method: [record for record in records if record.method == method] for method in methods}
+    return {
+        "confidence_spearman": {method: confidence_correlation(own[method]) for method in methods},
+        "confidence_spearman_per_set": {
+            name: {m: confidence_correlation([r for r in own[m] if r.set_name == name]) for m in methods}
+            for name in sets
+        },
+        "false_continuation": {
+            method: float(np.median([record.details["false_continuation"] for record in own[method]]))
+            for method in methods
+        },
+    }
 
 
 def propagate(

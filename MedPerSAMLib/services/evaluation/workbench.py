@@ -102,13 +102,17 @@ class Workbench:
 
     def sessions(self, volume: Volume) -> Iterator[tuple[Variant, VolumeSession]]:
         """Each method to compare with the session that its structures of this volume share."""
-        from MedPerSAMLib.core.session import VolumeSession
-
         shared = None
         for variant in self.options.variants:
             if shared is None or not self.options.share_sessions:
-                shared = VolumeSession(volume, self.predictor, self.warp_network, self.options.seed, self.model or "")
+                shared = self.session(volume)
             yield variant, shared
+
+    def session(self, volume: Volume) -> VolumeSession:
+        """A session on a volume."""
+        from MedPerSAMLib.core.session import VolumeSession
+
+        return VolumeSession(volume, self.predictor, self.warp_network, self.options.seed, self.model or "")
 
     def image_session(self, image: np.ndarray, mask: np.ndarray, targets: Sequence[np.ndarray]) -> ImageSession:
         """A session that carries the (rows, columns) bool mask of an image to the target images."""

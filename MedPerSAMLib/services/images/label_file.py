@@ -119,7 +119,9 @@ def _segments(image: SimpleITK.Image, layers: np.ndarray, path: Path) -> LabelFi
         value = int(segment.pop("LabelValue", 1))
         colour = tuple(float(c) for c in segment.pop("Color", "").split()) or PALETTE[number % len(PALETTE)]
         if layer >= len(layers):
-            raise InputError(f"{path}: segment {name} is in layer {layer} of {len(layers)}; save the segmentation again.")
+            raise InputError(
+                f"{path}: segment {name} is in layer {layer} of {len(layers)}; save the segmentation again."
+            )
         mask = layers[layer] == value
         if mask.any():
             value = value if value not in masks else max(masks) + 1

@@ -35,8 +35,6 @@ class AppliedSlices:
         """Class 1..C -> what has been handed over until now."""
         note = "The work was stopped before all slices were finished."
         return {
-            row + 1: Propagation(
-                mask, self._confidence[row], mask.any(axis=(1, 2)), self._finished[row], (note,)
-            )
+            row + 1: Propagation(mask, self._confidence[row], mask.any(axis=(1, 2)), self._finished[row], (note,))
             for row, mask in enumerate(self._masks)
         }

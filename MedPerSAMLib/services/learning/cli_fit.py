@@ -47,7 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--method", default=DEFAULT_LEARNER, metavar="NAME", help="see 'medpersam methods' (%(default)s)"
     )
-    parser.add_argument("--model", metavar="NAME-OR-PATH", help="see 'medpersam models list' (default: the embedded one)")
+    parser.add_argument(
+        "--model", metavar="NAME-OR-PATH", help="see 'medpersam models list' (default: the embedded one)"
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where it runs")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
     parser.add_argument("--axis", default=PLANES[0], choices=PLANES, help="how slices are taken (%(default)s)")
