@@ -120,19 +120,19 @@ class _Viewer:
         """(slices, rows, columns) bool, where the locator sees some structure."""
         found = np.zeros(self.slices.shape, bool)
         with torch.no_grad():
-            for indices, inputs in self.batches(self.whole, "looking for the place"):
+            for indices, inputs in self.batches(self.whole, "looking for the place", self.method.locator_sees):
                 probability = self.restore(self.whole, locator(inputs))
                 found[indices.start : indices.stop] = probability[:, 1] > 0.5
         return found
 
-    def batches(self, frame: Frame, phase: str):
+    def batches(self, frame: Frame, phase: str, sees: str):
         """(slices, inputs) of all slices seen through ``frame``, in order."""
         for start in range(0, len(self.slices), _BATCH):
             self._progress.step(phase, start, len(self.slices))
             indices = range(start, min(len(self.slices), start + _BATCH))
             images = torch.from_numpy(self.slices[indices.start : indices.stop])[:, None]
             # Through half precision, as in training.
-            yield indices, look(self.method, self._predictor, frame.sample(images)).half().on(self._device)
+            yield indices, look(sees, self._predictor, frame.sample(images)).half().on(self._device)
 
     def restore(self, frame: Frame, logits: torch.Tensor) -> np.ndarray:
         """(B, 1 + C, m, m) logits in a frame -> (B, 1 + C, rows, columns) probabilities on the slices."""
@@ -148,7 +148,7 @@ def _segment(
     """All slices seen through one window."""
     collected = _Collected(viewer.slices.shape, classes)
     with torch.no_grad():
-        for indices, inputs in viewer.batches(frame, "segmenting"):
+        for indices, inputs in viewer.batches(frame, "segmenting", viewer.method.sees):
             logits = viewer.part(inputs)
             places = viewer.part.places(inputs) if viewer.method.prompts else None
             for number, index in moved:

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.intensity import normalise_volume
+from MedPerSAMLib.core.learn.changes import changed_pair
 from MedPerSAMLib.core.learn.labelled import LabelledVolume
 from MedPerSAMLib.core.learn.settings import FitSettings
 from MedPerSAMLib.core.learn.view import View
-from MedPerSAMLib.core.warp.augment import augmented_pair
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def changed_example(
         the frame (1, s, s) float32 in 0..1 and its labels (mask_size, mask_size) uint8.
     """
     image, masks = _sample(case, index, frame, classes)
-    image, masks = augmented_pair(image, masks, generator)
+    image, masks = changed_pair(image, masks, generator)
     return image[0], _to_labels(masks, mask_size)
 
 

@@ -12,7 +12,7 @@ from MedPerSAMLib.core.learn.examples import Case, changed_example, draw_places,
 from MedPerSAMLib.core.learn.fitted import Fitted
 from MedPerSAMLib.core.learn.inputs import Inputs, look, sizes
 from MedPerSAMLib.core.learn.labelled import LabelledVolume
-from MedPerSAMLib.core.learn.learners import Learner, learner
+from MedPerSAMLib.core.learn.learners import learner
 from MedPerSAMLib.core.learn.parts import build, build_locator, describe
 from MedPerSAMLib.core.learn.settings import FitSettings, settings_of
 from MedPerSAMLib.core.learn.training import Examples, State, Training
@@ -75,7 +75,7 @@ def fit(
         learn_places = [(number, index) for number, case in enumerate(cases) for index in range(len(case.slices))]
         check_places = [(number, index) for number, case in enumerate(check_cases) for index in range(len(case.slices))]
 
-    encoder = _Encoder(chosen, predictor, classes, mask_size, seed, progress)
+    encoder = _Encoder(chosen.sees, predictor, classes, mask_size, seed, progress)
     step = -(-len(check_places) // settings.most_validation)
     checked = [(check_cases[number], index) for number, index in check_places[::step]]
     described = {
@@ -89,11 +89,12 @@ def fit(
         located = {key: value for key, value in resume.weights.items() if key.startswith(LOCATOR)}
     elif view.closer_mm is not None:
         drawn = draw_places(cases, learn_places, settings.located, settings.empty_share, seed)
-        wholes = encoder.encode([(cases[n], i, cases[n].whole) for n, i in drawn], "whole")
-        unchanged = encoder.encode([(case, i, case.whole) for case, i in checked], "whole", changed=False)
+        place = _Encoder(chosen.locator_sees, predictor, classes, mask_size, seed, progress)
+        wholes = place.encode([(cases[n], i, cases[n].whole) for n, i in drawn], "whole")
+        unchanged = place.encode([(case, i, case.whole) for case, i in checked], "whole", changed=False)
         short = replace(settings, steps=settings.located, batch=_BATCH, learning_rate=FitSettings.learning_rate)
         locator = build_locator(predictor, described, seed).train()
-        best = Training(locator, wholes, unchanged, short, seed, device).run(progress, phase="learning where to look").best
+        best = Training(locator, wholes, unchanged, classes, short, seed, device).run(progress, phase="learning where to look").best
         located = {LOCATOR + key: value for key, value in best.items()}
 
     check = encoder.encode([(case, i, case.frame) for case, i in checked], "held-out", changed=False)
@@ -101,7 +102,7 @@ def fit(
     drawn = draw_places(cases, learn_places, count, settings.empty_share, seed)
     learn = encoder.encode([(cases[n], i, cases[n].frame) for n, i in drawn], "training")
     part = build(method, predictor, classes, described, seed)
-    trainer = Training(part.train(), learn, check, settings, seed, device)
+    trainer = Training(part.train(), learn, check, classes, settings, seed, device)
     if resume is not None:
         weights = {key: value for key, value in resume.weights.items() if not key.startswith(LOCATOR)}
         trainer.restore(resume.training_state, State(resume.steps, resume.curve, weights))
@@ -120,7 +121,7 @@ class _Encoder:
     """Draws frames and encodes them, a batch at a time.
 
     Args:
-        method: what is looked at.
+        sees: what is looked at, as in ``learners.Learner``.
         predictor: the frozen SAM, or None.
         classes: structures.
         mask_size: side of the labels.
@@ -130,14 +131,14 @@ class _Encoder:
 
     def __init__(
         self,
-        method: Learner,
+        sees: str,
         predictor: Predictor | None,
         classes: int,
         mask_size: int,
         seed: int,
         progress: Progress,
     ) -> None:
-        self._method, self._predictor, self._progress = method, predictor, progress
+        self._sees, self._predictor, self._progress = sees, predictor, progress
         self._classes, self._mask_size, self._seed = classes, mask_size, seed
 
     def encode(self, items: Sequence[tuple[Case, int, Frame]], kind: str, changed: bool = True) -> Examples:
@@ -147,7 +148,7 @@ class _Encoder:
             self._progress.step(f"encoding {kind} slices", start, len(items))
             drawn = [self._draw(turn, *items[turn], changed) for turn in range(start, min(len(items), start + _BATCH))]
             frames = torch.stack([frame for frame, _ in drawn])
-            inputs.append(look(self._method, self._predictor, frames).half())
+            inputs.append(look(self._sees, self._predictor, frames).half())
             labels += [label for _, label in drawn]
         return Examples(Inputs.joined(inputs), torch.stack(labels))
 

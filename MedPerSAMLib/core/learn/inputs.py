@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from MedPerSAMLib.core.learn.learners import Learner
-from MedPerSAMLib.core.sam.levels import encode_levels
+from MedPerSAMLib.core.sam.levels import encode_levels, level_widths
 from MedPerSAMLib.core.sam.predictor import Predictor
 
 FRAME_SIZE, MASK_SIZE = 256, 128
@@ -27,6 +26,11 @@ class Inputs:
     embedding: torch.Tensor | None = None
     levels: torch.Tensor | None = None
     frames: torch.Tensor | None = None
+
+    @property
+    def features(self) -> torch.Tensor:
+        """(B, C, e, e) what a head looks at: the inner features where they are small, else the embedding."""
+        return self.embedding if self.levels is None else self.levels
 
     def __getitem__(self, rows) -> Inputs:
         return Inputs(*(None if part is None else part[rows] for part in self._parts()))
@@ -57,14 +61,25 @@ class Inputs:
         return tuple(getattr(self, field.name) for field in fields(self))
 
 
-def look(learner: Learner, predictor: Predictor | None, frames: torch.Tensor) -> Inputs:
-    """What the method sees of (B, 1, s, s) frames in 0..1."""
-    if not learner.needs_model:
+def look(sees: str, predictor: Predictor | None, frames: torch.Tensor) -> Inputs:
+    """What a method sees of (B, 1, s, s) frames in 0..1; ``sees`` as in ``learners.Learner``."""
+    if sees == "frames":
         return Inputs(frames=frames)
-    if learner.prompts or learner.name.startswith("promise"):
-        embedding, levels = encode_levels(predictor, frames)
-        return Inputs(embedding, levels)
-    return Inputs(predictor.encode(frames))
+    if sees == "embedding":
+        return Inputs(predictor.encode(frames))
+    if sees == "features" and not inner_features_are_small(predictor):
+        return Inputs(predictor.encode(frames), None, frames)
+    embedding, levels = encode_levels(predictor, frames)
+    return Inputs(embedding, levels) if sees == "levels" else Inputs(None, levels, frames)
+
+
+def inner_features_are_small(predictor: Predictor) -> bool:
+    """Whether heads look at the encoder's inner features instead of its embedding alone [I].
+
+    Where an encoder has few channels, as the embedded one has, they cost little and tell more (its levels end with the embedding);
+    a ViT's are nine times as large as its embedding, which has seen the whole frame anyway.
+    """
+    return sum(level_widths(predictor)) <= 4 * predictor.sam.mask_decoder.iou_token.weight.shape[1]
 
 
 def sizes(predictor: Predictor | None) -> tuple[int, int]:

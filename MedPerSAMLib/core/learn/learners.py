@@ -16,26 +16,36 @@ class Learner:
         name: how people and files call it.
         summary: one line for people.
         prompts: whether it makes point prompts, which can be shown and moved.
-        needs_model: whether it stands on the frozen SAM (the U-Net does not).
+        sees: what it looks at: "features" (of the encoder, and the frame), "embedding", "levels" (beside the embedding) or "frames".
         baseline: whether it is only there to compare with.
     """
 
     name: str
     summary: str
     prompts: bool = False
-    needs_model: bool = True
+    sees: str = "features"
     baseline: bool = False
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it stands on the frozen SAM (the U-Net does not)."""
+        return self.sees != "frames"
+
+    @property
+    def locator_sees(self) -> str:
+        """What its locator looks at."""
+        return "features" if self.needs_model else "frames"
 
 
 _ALL = (
     Learner("autosam-cnn", "AutoSAM, convolutional head on the frozen encoder; all structures at once"),
-    Learner("autosam-vit", "AutoSAM, prompt-free copy of SAM's mask decoder per structure, started from its weights"),
+    Learner("autosam-vit", "AutoSAM, prompt-free copy of SAM's mask decoder per structure, started from its weights", sees="embedding"),
     Learner("autosam-linear", "AutoSAM, the smallest head: two upsamplings and a linear map"),
-    Learner("promise", "ProMISe, learned points and pattern shifting through the frozen decoder", prompts=True),
-    Learner("promise-apm", "ProMISe, learned points only (auto-prompting module, convolutional trunk)", prompts=True),
-    Learner("promise-queries", "ProMISe, learned points only (auto-prompting module, learned queries)", prompts=True),
-    Learner("promise-ips", "ProMISe, incremental pattern shifting only: no points, the decoder's tokens are shifted"),
-    Learner("unet", "a U-Net trained from scratch on the same volumes, without SAM", needs_model=False, baseline=True),
+    Learner("promise", "ProMISe, learned points and pattern shifting through the frozen decoder", True, "levels"),
+    Learner("promise-apm", "ProMISe, learned points only (auto-prompting module, convolutional trunk)", True, "levels"),
+    Learner("promise-queries", "ProMISe, learned points only (auto-prompting module, learned queries)", True, "levels"),
+    Learner("promise-ips", "ProMISe, incremental pattern shifting only: no points, the decoder's tokens are shifted", sees="embedding"),
+    Learner("unet", "a U-Net trained from scratch on the same volumes, without SAM", sees="frames", baseline=True),
 )
 
 LEARNERS = {learner.name: learner for learner in _ALL}

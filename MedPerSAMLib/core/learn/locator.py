@@ -11,26 +11,30 @@ from torch import nn
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.learn.inputs import Inputs
+from MedPerSAMLib.core.learn.layers import convolve
 
 
 class Locator(nn.Module):
     """Some structure or none, on a grid of a quarter of the masks' resolution.
 
     Args:
-        width: channels of the frozen embedding; None to work on frames, for methods without a SAM.
+        width: channels of the encoder's features; None to work on frames, for methods without a SAM.
     """
 
     def __init__(self, width: int | None) -> None:
         super().__init__()
+        self.on_frames = width is None
         if width is None:
-            self.first = nn.Sequential(_convolve(1, 16, 2), _convolve(16, 32, 2), _convolve(32, 64, 2))
+            self.first = nn.Sequential(convolve(1, 16, stride=2), convolve(16, 32, stride=2), convolve(32, 64, stride=2))
         else:
-            self.first = nn.Sequential(nn.BatchNorm2d(width, affine=False), _convolve(width, 64))
-        self.then = nn.Sequential(_convolve(64, 64, dilation=2), _convolve(64, 64, dilation=4), nn.Conv2d(64, 1, 1))
+            self.first = nn.Sequential(nn.BatchNorm2d(width, affine=False), nn.Dropout2d(0.1), convolve(width, 64))
+        self.then = nn.Sequential(
+            convolve(64, 64, dilation=2), convolve(64, 64, dilation=4), convolve(64, 64, dilation=8), nn.Conv2d(64, 1, 1)
+        )
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """(B, 2, e, e) logits: nothing, and some structure."""
-        logits = self.then(self.first(inputs.frames - 0.5 if inputs.embedding is None else inputs.embedding))
+        logits = self.then(self.first(inputs.frames - 0.5 if self.on_frames else inputs.features))
         return torch.cat([torch.zeros_like(logits), logits], dim=1)
 
     def loss(self, inputs: Inputs, labels: torch.Tensor, _generator: torch.Generator) -> torch.Tensor:
@@ -41,10 +45,3 @@ class Locator(nn.Module):
         dice = (2 * (soft * truth).sum() + 1) / (soft.sum() + truth.sum() + 1)
         return F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice
 
-
-def _convolve(channels_in: int, channels_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, stride, dilation, dilation, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(inplace=True),
-    )

@@ -6,14 +6,30 @@ import torch
 from torch.nn import functional as F
 
 
-def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy plus 1 - soft Dice of the whole batch, mean over the structures.
+def class_weights(labels: torch.Tensor, classes: int, power: float) -> torch.Tensor:
+    """(1 + classes,) weights of the cross-entropy: frequency to the power of ``-power``, their mean over all pixels 1.
+
+    Args:
+        labels: (N, m, m) of all frames to learn from.
+        classes: structures.
+        power: 0 weighs every pixel alike, 1 every class.
+    """
+    share = torch.bincount(labels.flatten().long(), minlength=classes + 1).float().clamp(min=1)
+    share = share / share.sum()
+    weights = share**-power
+    return weights / (weights * share).sum()
+
+
+def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted cross-entropy plus 1 - soft Dice of the whole batch, mean over the structures.
 
     Args:
         logits: (B, 1 + C, m, m), background first.
         labels: (B, m, m) int64.
+        weights: (1 + C,) of the classes.
     """
-    entropy = F.cross_entropy(logits, labels)
+    logits = logits.float()
+    entropy = F.cross_entropy(logits, labels, weight=weights)
     soft = logits.softmax(dim=1)[:, 1:]
     truth = F.one_hot(labels, logits.shape[1]).movedim(-1, 1)[:, 1:].float()
     both = 2 * (soft * truth).sum((0, 2, 3)) + 1

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from MedPerSAMLib.core.learn.heads import CnnHead, LinearHead
-from MedPerSAMLib.core.learn.inputs import Inputs
+from MedPerSAMLib.core.learn.inputs import Inputs, inner_features_are_small
 from MedPerSAMLib.core.learn.locator import Locator
 from MedPerSAMLib.core.learn.losses import segmentation_loss
 from MedPerSAMLib.core.learn.point_makers import PointQueries, PointTrunk
@@ -24,8 +24,8 @@ def describe(predictor: Predictor | None) -> dict[str, Any]:
     """The sizes of a frozen SAM that parts are built by, as JSON values."""
     if predictor is None:
         return {}
-    width = predictor.sam.mask_decoder.iou_token.weight.shape[1]
-    return {"width": width, "levels": list(level_widths(predictor))}
+    width, levels = predictor.sam.mask_decoder.iou_token.weight.shape[1], list(level_widths(predictor))
+    return {"width": width, "levels": levels, "features": sum(levels) if inner_features_are_small(predictor) else width}
 
 
 def build(method: str, predictor: Predictor | None, classes: int, sizes: Mapping[str, Any], seed: int) -> nn.Module:
@@ -48,14 +48,16 @@ def build_locator(predictor: Predictor | None, sizes: Mapping[str, Any], seed: i
     """The untrained locator, on the predictor's device; arguments as for :func:`build`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        locator = Locator(sizes.get("width"))
+        locator = Locator(sizes.get("features"))
     return locator if predictor is None else locator.to(predictor.device)
 
 
-def loss_of(part: nn.Module, inputs: Inputs, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Training loss of a batch; a part with a loss of its own gives that."""
+def loss_of(
+    part: nn.Module, inputs: Inputs, labels: torch.Tensor, weights: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Training loss of a batch; a part with a loss of its own gives that, the others weigh the classes by ``weights``."""
     own = getattr(part, "loss", None)
-    return segmentation_loss(part(inputs), labels) if own is None else own(inputs, labels, generator)
+    return segmentation_loss(part(inputs), labels, weights) if own is None else own(inputs, labels, generator)
 
 
 def _build(method: str, predictor: Predictor | None, classes: int, sizes: Mapping[str, Any]) -> nn.Module:
@@ -63,9 +65,9 @@ def _build(method: str, predictor: Predictor | None, classes: int, sizes: Mappin
         return UNet(classes)
     width, levels = sizes["width"], sizes["levels"]
     if method == "autosam-cnn":
-        return CnnHead(width, classes)
+        return CnnHead(sizes["features"], classes)
     if method == "autosam-linear":
-        return LinearHead(width, classes)
+        return LinearHead(sizes["features"], classes)
     if method == "autosam-vit":
         return VitHead(predictor.sam, classes)
     points = {"promise": PointTrunk, "promise-apm": PointTrunk, "promise-queries": PointQueries}.get(method)

@@ -17,6 +17,7 @@ class FitSettings:
         batch: frames per step.
         learning_rate: at its top; rises over the first steps and falls as a cosine.
         weight_decay: of AdamW.
+        balance: how far the cross-entropy makes up for small structures: 0 not at all, 1 wholly.
         checks: how often the validation slices are looked at.
         patience: checks without a better result after which the training stops.
         held_out: every so many-th slice is kept for validation where no validation volume is given.
@@ -27,10 +28,11 @@ class FitSettings:
 
     examples: int = 300
     memory_bytes: float = 1.2e9
-    steps: int = 300
+    steps: int = 200
     batch: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
+    balance: float = 0.5
     checks: int = 10
     patience: int = 5
     held_out: int = 6
@@ -41,7 +43,7 @@ class FitSettings:
 
 OF_METHOD: Mapping[str, FitSettings] = {
     # Copies of SAM's own decoder start trained, and cost several times as much a step.
-    "autosam-vit": FitSettings(learning_rate=5e-4, steps=150, batch=4),
+    "autosam-vit": FitSettings(learning_rate=5e-4, steps=120, batch=4),
     "promise": FitSettings(learning_rate=1e-3, steps=200),
     "promise-apm": FitSettings(learning_rate=1e-3, steps=200),
     "promise-queries": FitSettings(learning_rate=1e-3, steps=200),

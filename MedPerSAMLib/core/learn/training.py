@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 from MedPerSAMLib.core.learn.fitted import CurvePoint
 from MedPerSAMLib.core.learn.inputs import Inputs
+from MedPerSAMLib.core.learn.losses import class_weights
 from MedPerSAMLib.core.learn.parts import loss_of
 from MedPerSAMLib.core.learn.settings import FitSettings
+from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.progress import Progress
 
 _WARM_UP = 20
@@ -61,16 +63,25 @@ class Training:
         part: the part.
         learn: frames to learn from.
         check: frames by which the best weights are chosen.
+        classes: structures.
         settings: how.
         seed: of the order of frames.
         device: where it runs.
     """
 
     def __init__(
-        self, part: nn.Module, learn: Examples, check: Examples, settings: FitSettings, seed: int, device: torch.device
+        self,
+        part: nn.Module,
+        learn: Examples,
+        check: Examples,
+        classes: int,
+        settings: FitSettings,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.part, self.state = part, State()
         self._learn, self._check, self._settings, self._seed, self._device = learn, check, settings, seed, device
+        self._weights = class_weights(learn.labels, classes, settings.balance).to(device)
         self._optimiser = torch.optim.AdamW(
             part.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -153,7 +164,8 @@ class Training:
         rate = s.learning_rate * rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / s.steps)))
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        loss = loss_of(self.part, inputs, labels, generator)
+        with fast_precision(self._device):
+            loss = loss_of(self.part, inputs, labels, self._weights, generator)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.part.parameters(), 1.0)

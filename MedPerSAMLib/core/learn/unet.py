@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.learn.inputs import MASK_SIZE, Inputs
+from MedPerSAMLib.core.learn.layers import convolve
 
 WIDTHS = (16, 32, 64, 128)
 
@@ -39,11 +40,4 @@ class UNet(nn.Module):
 
 
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (channels_in, channels_out):
-        layers += [
-            nn.Conv2d(channels, channels_out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels_out),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+    return nn.Sequential(convolve(channels_in, channels_out), convolve(channels_out, channels_out))
