@@ -85,7 +85,7 @@ def apply(
     frame, notes = viewer.whole, ()
     located = {k.removeprefix(LOCATOR): v for k, v in fitted.weights.items() if k.startswith(LOCATOR)}
     if located:
-        locator = build_locator(predictor, fitted.settings, seed=0)
+        locator = build_locator(predictor, seed=0)
         locator.load_state_dict(located)
         view = View.from_values(fitted.settings["view"])
         closer = view.closer(viewer.neighbourhood(locator.eval()), volume.spacing[1:], viewer.frame_size)
@@ -117,12 +117,12 @@ class _Viewer:
         self.whole = Frame.full(self.slices.shape[1:], self.spacing, self.frame_size)
 
     def neighbourhood(self, locator: torch.nn.Module) -> np.ndarray:
-        """(slices, rows, columns) bool, where the locator sees some structure."""
-        found = np.zeros(self.slices.shape, bool)
+        """(slices, rows, columns) probability of some structure; what is less likely than not counts nothing."""
+        found = np.zeros(self.slices.shape, np.float32)
         with torch.no_grad():
-            for indices, inputs in self.batches(self.whole, "looking for the place", self.method.locator_sees):
+            for indices, inputs in self.batches(self.whole, "looking for the place", "frames"):
                 probability = self.restore(self.whole, locator(inputs))
-                found[indices.start : indices.stop] = probability[:, 1] > 0.5
+                found[indices.start : indices.stop] = np.where(probability[:, 1] > 0.5, probability[:, 1], 0)
         return found
 
     def batches(self, frame: Frame, phase: str, sees: str):

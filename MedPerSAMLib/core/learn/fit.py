@@ -89,11 +89,11 @@ def fit(
         located = {key: value for key, value in resume.weights.items() if key.startswith(LOCATOR)}
     elif view.closer_mm is not None:
         drawn = draw_places(cases, learn_places, settings.located, settings.empty_share, seed)
-        place = _Encoder(chosen.locator_sees, predictor, classes, mask_size, seed, progress)
+        place = _Encoder("frames", predictor, classes, mask_size, seed, progress)
         wholes = place.encode([(cases[n], i, cases[n].whole) for n, i in drawn], "whole")
         unchanged = place.encode([(case, i, case.whole) for case, i in checked], "whole", changed=False)
         short = replace(settings, steps=settings.located, batch=_BATCH, learning_rate=FitSettings.learning_rate)
-        locator = build_locator(predictor, described, seed).train()
+        locator = build_locator(predictor, seed).train()
         best = Training(locator, wholes, unchanged, classes, short, seed, device).run(progress, phase="learning where to look").best
         located = {LOCATOR + key: value for key, value in best.items()}
 

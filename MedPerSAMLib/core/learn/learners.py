@@ -31,11 +31,6 @@ class Learner:
         """Whether it stands on the frozen SAM (the U-Net does not)."""
         return self.sees != "frames"
 
-    @property
-    def locator_sees(self) -> str:
-        """What its locator looks at."""
-        return "features" if self.needs_model else "frames"
-
 
 _ALL = (
     Learner("autosam-cnn", "AutoSAM, convolutional head on the frozen encoder; all structures at once"),

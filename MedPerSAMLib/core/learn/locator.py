@@ -10,31 +10,29 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from MedPerSAMLib.core.learn.inputs import Inputs
+from MedPerSAMLib.core.learn.inputs import FRAME_SIZE, Inputs
 from MedPerSAMLib.core.learn.layers import convolve
 
 
 class Locator(nn.Module):
     """Some structure or none, on a grid of a quarter of the masks' resolution.
 
-    Args:
-        width: channels of the encoder's features; None to work on frames, for methods without a SAM.
+    [I] It looks at the frames, not at the encoder's features: trained on one heart's, it found no other heart in four of ten cases.
     """
 
-    def __init__(self, width: int | None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.on_frames = width is None
-        if width is None:
-            self.first = nn.Sequential(convolve(1, 16, stride=2), convolve(16, 32, stride=2), convolve(32, 64, stride=2))
-        else:
-            self.first = nn.Sequential(nn.BatchNorm2d(width, affine=False), nn.Dropout2d(0.1), convolve(width, 64))
-        self.then = nn.Sequential(
-            convolve(64, 64, dilation=2), convolve(64, 64, dilation=4), convolve(64, 64, dilation=8), nn.Conv2d(64, 1, 1)
+        self.layers = nn.Sequential(
+            convolve(1, 16, stride=2),
+            convolve(16, 32, stride=2),
+            convolve(32, 64, stride=2),
+            *(convolve(64, 64, dilation=reach) for reach in (2, 4, 8)),
+            nn.Conv2d(64, 1, 1),
         )
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """(B, 2, e, e) logits: nothing, and some structure."""
-        logits = self.then(self.first(inputs.frames - 0.5 if self.on_frames else inputs.features))
+        logits = self.layers(F.adaptive_avg_pool2d(inputs.frames, FRAME_SIZE) - 0.5)
         return torch.cat([torch.zeros_like(logits), logits], dim=1)
 
     def loss(self, inputs: Inputs, labels: torch.Tensor, _generator: torch.Generator) -> torch.Tensor:

@@ -44,11 +44,11 @@ def build(method: str, predictor: Predictor | None, classes: int, sizes: Mapping
     return part if predictor is None else part.to(predictor.device)
 
 
-def build_locator(predictor: Predictor | None, sizes: Mapping[str, Any], seed: int) -> Locator:
+def build_locator(predictor: Predictor | None, seed: int) -> Locator:
     """The untrained locator, on the predictor's device; arguments as for :func:`build`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        locator = Locator(sizes.get("features"))
+        locator = Locator()
     return locator if predictor is None else locator.to(predictor.device)
 
 

@@ -38,7 +38,7 @@ class FitSettings:
     held_out: int = 6
     most_validation: int = 40
     empty_share: float = 0.2
-    located: int = 150
+    located: int = 400
 
 
 OF_METHOD: Mapping[str, FitSettings] = {

@@ -15,9 +15,6 @@ MARGIN = 1.4
 _WORTH = 0.8
 """A closer window that is not this much smaller than the whole slice is not worth a second look."""
 
-_TOLERANCE = 1.25
-"""How far the window of a new case may differ in size from the training cases'."""
-
 
 @dataclass(frozen=True)
 class View:
@@ -47,36 +44,35 @@ class View:
         return asdict(self)
 
     def closer(self, found: np.ndarray, spacing: tuple[float, float], size: int) -> Frame | None:
-        """The closer window around what was found in the whole slices.
+        """The closer window that holds most of what was found in the whole slices.
+
+        Its size is that of the training cases: what is found is too rough, and at times too wrong, to tell a size.
 
         Args:
-            found: (slices, rows, columns) bool.
+            found: (slices, rows, columns), 0..1.
             spacing: millimetres per (row, column).
             size: side of the frame in frame pixels.
 
         Returns:
             the window, the same for all slices; None where there is none, or nothing was found.
         """
-        if self.closer_mm is None or not found.any():
-            return None
-        flat = _largest_parts(found).any(axis=0)
-        centre, _ = mask_extent(flat)
-        side = np.clip(MARGIN * _extent_mm(flat, spacing), self.closer_mm / _TOLERANCE, self.closer_mm * _TOLERANCE)
         whole = max(n * s for n, s in zip(found.shape[1:], spacing))
-        return None if side >= whole else Frame.around(centre, float(side), spacing, size)
+        if self.closer_mm is None or self.closer_mm >= whole:
+            return None
+        flat = found.sum(axis=0, dtype=np.float64)
+        reach = [max(1, round(self.closer_mm / MARGIN / s)) for s in spacing]
+        gathered = ndimage.uniform_filter(flat, reach, mode="constant")
+        if gathered.max() <= 0:
+            return None
+        # The middle of what the best window holds.
+        best = np.unravel_index(int(gathered.argmax()), flat.shape)
+        lows = [max(0, b - r // 2) for b, r in zip(best, reach)]
+        part = flat[tuple(slice(low, low + r) for low, r in zip(lows, reach))]
+        centre = [c + low + 0.5 for c, low in zip(ndimage.center_of_mass(part), lows)]
+        return Frame.around((centre[0], centre[1]), self.closer_mm, spacing, size)
 
 
 def _extent_mm(flat: np.ndarray, spacing: tuple[float, float]) -> float:
     _, extent = mask_extent(flat)
     return max(e * s for e, s in zip(extent, spacing))
 
-
-def _largest_parts(found: np.ndarray, least: float = 0.2) -> np.ndarray:
-    """The components that hold at least a fifth of the largest one's voxels."""
-    labels, count = ndimage.label(found)
-    if count <= 1:
-        return found
-    sizes = ndimage.sum_labels(found, labels, np.arange(count + 1))
-    keep = sizes >= least * sizes.max()
-    keep[0] = False
-    return keep[labels]
