@@ -162,7 +162,7 @@ class MedPerSAM:
             weight = s.appearance_weight if s.appearance else 0.0
             pair = ImagePair(image, mask, target, session.warp_network, appearance, weight, refiner, s.carry, s.step)
             best = pair.best()
-            if matching is not None and best.score < matching.trust:
+            if matching is not None and best.score < s.matched.worth * matching.trust:
                 found = matching.find(number)
                 if found is not None:
                     best = pair.better(best, target_grid.mask_from_native(found), matching.trust)
