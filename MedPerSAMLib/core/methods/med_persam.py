@@ -7,11 +7,12 @@ An independent implementation of the published idea (Med-PerSAM, abstract and Fi
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings
 from MedPerSAMLib.core.embeddings import Embedder
 from MedPerSAMLib.core.grid import WorkingGrid
+from MedPerSAMLib.core.methods.matched_proposals import MatchedProposals, MatchedSettings
 from MedPerSAMLib.core.methods.slicewise import annotated_mask, open_slices
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
@@ -42,7 +43,9 @@ class Settings:
         least_trust: predicted IoU times agreement (or the confidence, without SAM) below which a mask teaches nothing.
         smoothing: Gaussian width of the smoothing across slices, in slices; 0 leaves the outlines as they are.
         appearance_weight: of the appearance's log-odds in a step.
-        step, look, end, refine, carry, tune: settings of the parts.
+        matching: propose masks by matched features too, for other images (not for volumes, whose slices are neighbours);
+            needs ``sam`` and ``appearance``.
+        step, look, end, refine, carry, matched, tune: settings of the parts.
     """
 
     sam: bool = True
@@ -51,12 +54,14 @@ class Settings:
     retraining: int = 0
     least_trust: float = 0.7
     smoothing: float = 0.0
+    matching: bool = True
     appearance_weight: float = 0.5
     step: StepSettings = StepSettings()
     look: AppearanceSettings = AppearanceSettings()
     end: PresenceSettings = PresenceSettings()
     refine: RefinerSettings = RefinerSettings()
     carry: TransferSettings = TransferSettings()
+    matched: MatchedSettings = field(default_factory=MatchedSettings)
     tune: TuneSettings = TuneSettings()
 
 
@@ -140,6 +145,10 @@ class MedPerSAM:
         if s.sam:
             asked = self._questioner(session, session.embedder(None), grid, (1.0, 1.0))
             annotated_refiner = SamRefiner(asked, {0: mask}, s.refine, session.seed)
+        matching = None
+        if s.matching and s.sam and s.appearance:
+            progress.step("trying matched features on copies of the annotated image", 0, 1)
+            matching = MatchedProposals(session, s.matched, progress)
         transfers = []
         for number, native in enumerate(session.targets):
             progress.step("carrying the mask", number, len(session.targets))
@@ -153,6 +162,10 @@ class MedPerSAM:
             weight = s.appearance_weight if s.appearance else 0.0
             pair = ImagePair(image, mask, target, session.warp_network, appearance, weight, refiner, s.carry, s.step)
             best = pair.best()
+            if matching is not None and best.score < s.matched.worth * matching.trust:
+                found = matching.find(number)
+                if found is not None:
+                    best = pair.better(best, target_grid.mask_from_native(found), matching.trust)
             transfers.append(Transfer(target_grid.to_native(best.log_odds[None])[0] > 0, best.score))
         return transfers
 

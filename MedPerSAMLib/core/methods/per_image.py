@@ -126,22 +126,35 @@ class PerImageMethod(ABC):
             ModelError: the session has no model.
             Cancelled: the user asked for it.
         """
+        learned = self.learn_from(session, progress)
+        transfers = []
+        for number in range(len(session.targets)):
+            transfers.append(self.find_in(session, learned, number))
+            progress.step(self.phase, number + 1, len(session.targets))
+        return transfers
+
+    def learn_from(self, session: ImageSession, progress: Progress) -> Any:
+        """What :meth:`find_in` needs to know of the annotated image, shown whole.
+
+        Raises:
+            InputError: the mask is empty or does not fit the annotated image.
+            ModelError: the session has no model.
+        """
         predictor, mask = _model_of(session, self), annotated_mask(session)
         frame = Frame.full(mask.shape, (1.0, 1.0), predictor.frame_size)
         embedding = session.embedder(None).embed([0], frame)[0]
         on_image = _sampled(frame, np.ones(mask.shape, bool)) > 0.5
-        learned = self.learn(predictor, Annotated(embedding, _sampled(frame, mask), on_image), progress)
-        transfers = []
-        for number, target in enumerate(session.targets):
-            shape = target.shape[:2]
-            frame = Frame.full(shape, (1.0, 1.0), predictor.frame_size)
-            on_image = _sampled(frame, np.ones(shape, bool)) > 0.5
-            embeddings = session.embedder(number).embed([0], frame)
-            decoded = self.segment(predictor, learned, embeddings, on_image, session.seed)
-            found = frame.restore(decoded.logits, shape, _BACKGROUND_LOGIT)[0, 0].cpu().numpy() > 0
-            transfers.append(Transfer(found, float(decoded.predicted_iou[0, 0])))
-            progress.step(self.phase, number + 1, len(session.targets))
-        return transfers
+        return self.learn(predictor, Annotated(embedding, _sampled(frame, mask), on_image), progress)
+
+    def find_in(self, session: ImageSession, learned: Any, number: int) -> Transfer:
+        """The structure in target image ``number``, shown whole, by what :meth:`learn_from` gave."""
+        predictor, shape = _model_of(session, self), session.targets[number].shape[:2]
+        frame = Frame.full(shape, (1.0, 1.0), predictor.frame_size)
+        on_image = _sampled(frame, np.ones(shape, bool)) > 0.5
+        embeddings = session.embedder(number).embed([0], frame)
+        decoded = self.segment(predictor, learned, embeddings, on_image, session.seed)
+        found = frame.restore(decoded.logits, shape, _BACKGROUND_LOGIT)[0, 0].cpu().numpy() > 0
+        return Transfer(found, float(decoded.predicted_iou[0, 0]))
 
     def _frame(self, mask: np.ndarray, spacing: tuple[float, float], size: int) -> Frame:
         """The whole slice, or the neighbourhood of the annotated mask."""

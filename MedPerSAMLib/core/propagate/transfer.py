@@ -2,11 +2,13 @@
 
 Two proposals are made: the annotated outline where it lies, warped onto the target; and the outline moved to where the target
 looks like the structure, warped, and grown by its looks. SAM is asked about both, and the proposal that the signs speak for
-is kept: no label of the target is needed.
+is kept. A mask from elsewhere, as of matched features, may take its place where its expected Dice is higher: no label of the
+target is needed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -99,7 +101,7 @@ class ImagePair:
         self._contrast = max(0.05, appearance.contrast(0, mask))
 
     def best(self) -> Proposal:
-        """The proposal that the signs speak for."""
+        """Of the carried proposals, the one that the signs speak for."""
         start = _resized(self._mask, self._target.shape)
         proposals = [self._finish(self._warped(start), grow=False)]
         if self._weight:
@@ -107,6 +109,20 @@ class ImagePair:
             if score >= self._settings.least_score:
                 proposals.append(self._finish(self._warped(placed), grow=True))
         return max(proposals, key=lambda proposal: proposal.score)
+
+    def better(self, own: Proposal, found: np.ndarray, trust: float) -> Proposal:
+        """A carried proposal or one from elsewhere: that of the higher expected Dice.
+
+        Args:
+            own: the carried one.
+            found: (rows, columns) bool on the target's working grid, not empty; SAM refines it first.
+            trust: how good such masks are, 0..1; a sign of the result where it wins.
+        """
+        other = self._finish(found, grow=False)
+        probability = 1 / (1 + np.exp(-self._looks))
+        if expected_dice(other.mask, probability) <= expected_dice(own.mask, probability):
+            return own
+        return dataclasses.replace(other, signs={**other.signs, "trust": trust})
 
     def _finish(self, mask: np.ndarray, grow: bool) -> Proposal:
         signs: dict[str, float] = {}
@@ -145,6 +161,14 @@ class ImagePair:
             field = self._network(frames[0].to(device), frames[1].to(device)).cpu()
             carried = frame.restore(warp(frames[2], field), self._target.shape, 0.0)[0, 0].numpy() > 0.5
         return carried if carried.any() else outline
+
+
+def expected_dice(mask: np.ndarray, probability: np.ndarray) -> float:
+    """Soft Dice of a bool mask and the (rows, columns) probability that each pixel belongs to the structure, 0..1.
+
+    Contrast asks only whether a mask holds what looks right; this also asks whether it holds all of it.
+    """
+    return float(2 * probability[mask].sum() / max(mask.sum() + probability.sum(), 1e-6))
 
 
 def working_image(image: np.ndarray, longest: int) -> tuple[WorkingGrid, np.ndarray]:
