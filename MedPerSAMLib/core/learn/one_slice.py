@@ -15,6 +15,7 @@ from torch import nn
 
 from MedPerSAMLib.core.frame import Frame, mask_extent
 from MedPerSAMLib.core.learn.examples import Case, changed_example
+from MedPerSAMLib.core.learn.heads import CnnHead
 from MedPerSAMLib.core.learn.inputs import Inputs
 from MedPerSAMLib.core.learn.settings import FitSettings
 from MedPerSAMLib.core.learn.training import Examples, Training
@@ -54,6 +55,11 @@ class FittedPart:
 
     part: nn.Module
     separation: float
+
+
+def untrained_head(predictor: Predictor) -> nn.Module:
+    """The convolutional head for one structure, on the predictor's device."""
+    return CnnHead(predictor.sam.mask_decoder.iou_token.weight.shape[1], 1).to(predictor.device)
 
 
 def window_side(masks: Sequence[np.ndarray], spacing: tuple[float, float], extents: float) -> float:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from MedPerSAMLib.core.learn.heads import CnnHead
-from MedPerSAMLib.core.learn.parts import describe
+from MedPerSAMLib.core.learn.one_slice import untrained_head
 from MedPerSAMLib.core.methods.one_slice import OneSliceMethod
 from MedPerSAMLib.core.sam.predictor import Predictor
 
@@ -17,4 +16,4 @@ class HeadOne(OneSliceMethod):
 
     def part(self, predictor: Predictor) -> nn.Module:
         """The untrained head."""
-        return CnnHead(describe(predictor)["width"], 1).to(predictor.device)
+        return untrained_head(predictor)

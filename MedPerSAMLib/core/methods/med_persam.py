@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings
 from MedPerSAMLib.core.embeddings import Embedder
 from MedPerSAMLib.core.grid import WorkingGrid
+from MedPerSAMLib.core.learn.one_slice import OneSliceSettings, untrained_head
 from MedPerSAMLib.core.methods.slicewise import annotated_mask, open_slices
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
-from MedPerSAMLib.core.propagate.chain import ChainParts
+from MedPerSAMLib.core.propagate.chain import ChainParts, joined
+from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
 from MedPerSAMLib.core.propagate.merge import Layout, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.refiner import SamRefiner
@@ -35,6 +37,8 @@ class Settings:
     Attributes:
         sam: ask SAM at all; ``refine`` says how.
         appearance: correct each step by the appearance learned on the annotated slices.
+        head: add a convolutional head learned on copies of the annotated slices, believed as well as it separates held-out
+            copies (METHOD.md section 4, one-slice form).
         presence: stop where the structure ends.
         retraining: rounds in which the refined masks retrain the warp; a round is kept only where the mean confidence
             does not fall. Off: a round takes several times as long as all the rest, and changed the Dice of six structures in
@@ -42,11 +46,12 @@ class Settings:
         least_trust: predicted IoU times agreement (or the confidence, without SAM) below which a mask teaches nothing.
         smoothing: Gaussian width of the smoothing across slices, in slices; 0 leaves the outlines as they are.
         appearance_weight: of the appearance's log-odds in a step.
-        step, look, end, refine, carry, tune: settings of the parts.
+        step, look, end, refine, carry, tune, head_learn, head_belief: settings of the parts.
     """
 
     sam: bool = True
     appearance: bool = True
+    head: bool = False
     presence: bool = True
     retraining: int = 0
     least_trust: float = 0.7
@@ -58,6 +63,8 @@ class Settings:
     refine: RefinerSettings = RefinerSettings()
     carry: TransferSettings = TransferSettings()
     tune: TuneSettings = TuneSettings()
+    head_learn: OneSliceSettings = OneSliceSettings()
+    head_belief: Belief = Belief(weight=0.5)
 
 
 class MedPerSAM:
@@ -92,17 +99,21 @@ class MedPerSAM:
         session.fields.prepare(layout.pairs(), progress)
         progress.step("learning the appearance", 0, 1)
         appearance = Appearance(planes, masks, s.look, session.seed)
-        refiner = None
+        refiners = []
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
             questioner = self._questioner(session, session.embedder, grid, session.in_plane_spacing)
-            refiner = SamRefiner(questioner, masks, s.refine, session.seed)
+            refiners.append(SamRefiner(questioner, masks, s.refine, session.seed))
+        if s.head:
+            refiners.append(
+                LocalPart.fitted_on(session, reference.masks, untrained_head, s.head_learn, s.head_belief, progress)
+            )
         parts = ChainParts(
             planes,
             session.fields,
             appearance,
             s.appearance_weight if s.appearance else 0.0,
-            refiner,
+            joined(refiners),
             s.step,
             s.end if s.presence else None,
             session.volume.spacing[0] / grid.pixel,
@@ -159,7 +170,7 @@ class MedPerSAM:
     def _check_equipment(self, session: VolumeSession | ImageSession) -> None:
         if session.warp_network is None:
             raise ModelError("Med-PerSAM needs the warp's weights and was given none; install MedPerSAM again.")
-        if self.settings.sam and session.predictor is None:
+        if (self.settings.sam or self.settings.head) and session.predictor is None:
             raise ModelError("Med-PerSAM needs a SAM and was given none; choose a model, or the method 'warp'.")
 
     def _questioner(

@@ -10,10 +10,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import nn
 
-from MedPerSAMLib.core.learn.one_slice import OneSliceSettings, fit_on_copies, window_side
+from MedPerSAMLib.core.learn.one_slice import OneSliceSettings
 from MedPerSAMLib.core.methods.slicewise import open_slices
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.chain import ChainParts
@@ -39,7 +38,7 @@ class OneSliceMethodSettings:
     """
 
     learn: OneSliceSettings = OneSliceSettings()
-    belief: Belief = Belief()
+    belief: Belief = Belief(useless=0.0)
     step: StepSettings = StepSettings(inside=0.0, outside=1.0, growth=2.0, growth_share=0.5)
     end: PresenceSettings | None = PresenceSettings()
 
@@ -75,15 +74,8 @@ class OneSliceMethod(ABC):
         if predictor is None:
             raise ModelError(f"{type(self).__name__} needs a SAM and was given none; choose a model.")
         indices = open_slices(session.volume, reference, slices)
-        grid, spacing = session.grid, session.in_plane_spacing
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(session.seed)
-            part = self.part(predictor)
-        fitted = fit_on_copies(
-            part, predictor, session.slices, reference.masks, spacing, s.learn, session.seed, progress
-        )
-        side = window_side(list(reference.masks.values()), spacing, s.learn.extents)
-        local = LocalPart(fitted, predictor, session.embedder, grid, spacing, side, s.belief)
+        grid = session.grid
+        local = LocalPart.fitted_on(session, reference.masks, self.part, s.learn, s.belief, progress)
         parts = ChainParts(
             planes=session.planes,
             fields=Unmoved(),
