@@ -78,15 +78,21 @@ def _evenly(places: Sequence[Place], count: int, rng: np.random.Generator) -> li
 
 
 def changed_example(
-    case: Case, index: int, frame: Frame, classes: int, mask_size: int, generator: torch.Generator
+    case: Case,
+    index: int,
+    frame: Frame,
+    classes: int,
+    mask_size: int,
+    generator: torch.Generator,
+    look: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A changed copy of slice ``index``.
+    """A changed copy of slice ``index``, its intensities changed with strength ``look``.
 
     Returns:
         the frame (1, s, s) float32 in 0..1 and its labels (mask_size, mask_size) uint8.
     """
     image, masks = _sample(case, index, frame, classes)
-    image, masks = augmented_pair(image, masks, generator)
+    image, masks = augmented_pair(image, masks, generator, look)
     return image[0], _to_labels(masks, mask_size)
 
 

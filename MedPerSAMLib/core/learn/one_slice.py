@@ -33,6 +33,7 @@ class OneSliceSettings:
         held_out: further copies by which the best weights are chosen and the separation is measured.
         shift: deviation of the window's place among the copies, in sides.
         elsewhere: part of the copies whose window lies anywhere on the slice, so that absence is seen too.
+        look: strength of the change of intensities among the copies, 0..1: slices of one volume are lit alike.
         fit: of the training.
     """
 
@@ -41,6 +42,7 @@ class OneSliceSettings:
     held_out: int = 12
     shift: float = 0.1
     elsewhere: float = 0.2
+    look: float = 0.2
     fit: FitSettings = FitSettings(steps=80, batch=4, learning_rate=3e-3, checks=4, patience=4)
 
 
@@ -143,7 +145,8 @@ class _CopyMaker:
             for number in range(start, min(count, start + predictor.batch)):
                 which = number % len(self._indices)
                 frame = self._window(self._case.labels[which] > 0)
-                pairs.append(changed_example(self._case, which, frame, 1, predictor.mask_size, self._generator))
+                look = self._settings.look
+                pairs.append(changed_example(self._case, which, frame, 1, predictor.mask_size, self._generator, look))
             # Through half precision, as slices are kept.
             inputs.append(Inputs(predictor.encode(torch.stack([image for image, _ in pairs]))).half())
             labels += [label for _, label in pairs]
