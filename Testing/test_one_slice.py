@@ -17,7 +17,7 @@ from MedPerSAMLib.core.learn.promise import decode_shifted
 from MedPerSAMLib.core.learn.settings import FitSettings
 from MedPerSAMLib.core.learn.token_shift import TokenShift
 from MedPerSAMLib.core.methods.head_one import HeadOne
-from MedPerSAMLib.core.methods.ips_one import IpsOne
+from MedPerSAMLib.core.methods.ips_one import IpsOne, IpsOneSettings
 from MedPerSAMLib.core.methods.med_persam import MedPerSAM, Settings
 from MedPerSAMLib.core.methods.one_slice import OneSliceMethodSettings
 from MedPerSAMLib.core.overlap import dice
@@ -35,7 +35,7 @@ from Testing.test_baselines import EMBEDDING, WIDTH, random_sam
 SHAPE, ANNOTATED = (9, 40, 52), 4
 LEARN = OneSliceSettings(copies=16, held_out=4, fit=FitSettings(steps=30, batch=4, learning_rate=1e-2, checks=2))
 SETTINGS = OneSliceMethodSettings(LEARN)
-METHODS = {"head-one": HeadOne(SETTINGS), "ips-one": IpsOne(SETTINGS)}
+METHODS = {"head-one": HeadOne(SETTINGS), "ips-one": IpsOne(IpsOneSettings(LEARN))}
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,12 @@ def test_the_seed_decides_everything(name, volume, reference):
         results.append(METHODS[name].propagate(fresh, reference, Progress()))
     assert np.array_equal(results[0].mask, results[1].mask)
     assert np.array_equal(results[0].confidence, results[1].confidence)
+
+
+def test_a_box_in_the_middle_changes_what_the_shift_learns(session, reference):
+    near, boxed = range(3, 6), IpsOne(IpsOneSettings(LEARN, box=True))
+    plain = METHODS["ips-one"].propagate(session, reference, Progress(), near)
+    assert not np.array_equal(plain.confidence, boxed.propagate(session, reference, Progress(), near).confidence)
 
 
 @pytest.mark.parametrize("name", METHODS)

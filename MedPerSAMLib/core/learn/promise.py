@@ -112,7 +112,7 @@ def decode_shifted(
 ) -> torch.Tensor:
     """As ``sam.predictor.decode``, with a shift (B, mask tokens, C) of the frozen mask tokens; (B, 4, m, m) logits."""
     decoder = sam.mask_decoder
-    if prompts.points is None:
+    if prompts.points is None and prompts.boxes is None and prompts.mask_logits is None:
         # SAM's own prompt encoder needs some prompt; without one there are no sparse tokens.
         sparse = embeddings.new_zeros(len(embeddings), 0, embeddings.shape[1])
         dense = sam.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).expand_as(embeddings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from MedPerSAMLib.core.learn.one_slice import OneSliceSettings
@@ -10,22 +12,30 @@ from MedPerSAMLib.core.learn.token_shift import TokenShift
 from MedPerSAMLib.core.methods.one_slice import OneSliceMethod, OneSliceMethodSettings
 from MedPerSAMLib.core.sam.predictor import Predictor
 
-SETTINGS = OneSliceMethodSettings(
-    OneSliceSettings(
+
+@dataclass(frozen=True)
+class IpsOneSettings(OneSliceMethodSettings):
+    """How the shift is learned: a few hundred numbers bear a higher rate than a network, and need it.
+
+    Attributes:
+        box: prompt with a square box in the middle of the window, as wide as the structure is taken to be.
+    """
+
+    learn: OneSliceSettings = OneSliceSettings(
         fit=FitSettings(steps=120, batch=4, learning_rate=2e-2, weight_decay=0.0, checks=4, patience=4)
     )
-)
-"""A shift of a few hundred numbers bears a higher rate than a network, and needs it."""
+    box: bool = False
 
 
 class IpsOne(OneSliceMethod):
-    """A shift of SAM's mask tokens; SAM itself stays frozen and gets no prompts."""
+    """A shift of SAM's mask tokens; SAM itself stays frozen."""
 
-    summary = "ProMISe's token shift learned on copies of the annotated slice; SAM decodes with it, without prompts"
+    summary = "ProMISe's token shift learned on copies of the annotated slice; SAM decodes with it"
 
-    def __init__(self, settings: OneSliceMethodSettings = SETTINGS) -> None:
+    def __init__(self, settings: IpsOneSettings = IpsOneSettings()) -> None:
         super().__init__(settings)
 
     def part(self, predictor: Predictor) -> nn.Module:
         """The shift, at first none."""
-        return TokenShift(predictor.sam).to(predictor.device)
+        share = 1 / self.settings.learn.extents if self.settings.box else None
+        return TokenShift(predictor.sam, share).to(predictor.device)
