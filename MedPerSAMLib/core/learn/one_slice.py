@@ -33,7 +33,8 @@ class OneSliceSettings:
         held_out: further copies by which the best weights are chosen and the separation is measured.
         shift: deviation of the window's place among the copies, in sides.
         elsewhere: part of the copies whose window lies anywhere on the slice, so that absence is seen too.
-        look: strength of the change of intensities among the copies, 0..1: slices of one volume are lit alike.
+        look: strength of the change of intensities among the copies, 0..1. Slices of one volume are lit alike, yet 0.2 made
+            the head worse on each of the four structures tried (hippocampus, acdc).
         fit: of the training.
     """
 
@@ -42,7 +43,7 @@ class OneSliceSettings:
     held_out: int = 12
     shift: float = 0.1
     elsewhere: float = 0.2
-    look: float = 0.2
+    look: float = 1.0
     fit: FitSettings = FitSettings(steps=80, batch=4, learning_rate=3e-3, checks=4, patience=4)
 
 
