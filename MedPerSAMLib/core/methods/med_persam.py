@@ -39,7 +39,7 @@ class Settings:
         appearance: correct each step by the appearance learned on the annotated slices.
         head: add a convolutional head learned on copies of the annotated slices, believed as well as it separates held-out
             copies (METHOD.md section 4, one-slice form). Off: on one volume each the mean Dice changed by -0.03
-            (hippocampus), -0.01 (acdc) and +0.01 (chaos_t2).
+            (hippocampus), -0.01 (acdc) and +0.01 (chaos_t2, trained twice as long).
         presence: stop where the structure ends.
         retraining: rounds in which the refined masks retrain the warp; a round is kept only where the mean confidence
             does not fall. Off: a round takes several times as long as all the rest, and changed the Dice of six structures in
