@@ -26,6 +26,8 @@ METHOD_ROWS = (
     MethodRow("persam", "PerSAM: one-shot SAM, for comparison"),
     MethodRow("persam-f", "PerSAM-F: one-shot SAM with two tuned weights, for comparison"),
     MethodRow("matcher", "Matcher: patch matching and SAM, for comparison"),
+    MethodRow("head-one", "Head: learned on copies of the drawn slice, for comparison"),
+    MethodRow("ips-one", "IPS: SAM's mask tokens shifted after the drawn slice, for comparison"),
     MethodRow("grow-from-seeds", "Grow from seeds: Slicer's own, for comparison", False),
     MethodRow("copy", "Copy: repeat the drawn outline, for comparison", False),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,9 @@ class Case:
         return cls(normalise_volume(labelled.volume.array), labels, whole, whole if closer is None else closer)
 
 
+Change = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
+"""(frame, masks, generator) -> a changed copy of both."""
+
 Place = tuple[int, int]
 """(number of the case, slice)."""
 
@@ -78,15 +81,21 @@ def _evenly(places: Sequence[Place], count: int, rng: np.random.Generator) -> li
 
 
 def changed_example(
-    case: Case, index: int, frame: Frame, classes: int, mask_size: int, generator: torch.Generator
+    case: Case,
+    index: int,
+    frame: Frame,
+    classes: int,
+    mask_size: int,
+    generator: torch.Generator,
+    change: Change = changed_pair,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A changed copy of slice ``index``.
+    """A changed copy of slice ``index``, changed by ``change``.
 
     Returns:
         the frame (1, s, s) float32 in 0..1 and its labels (mask_size, mask_size) uint8.
     """
     image, masks = _sample(case, index, frame, classes)
-    image, masks = changed_pair(image, masks, generator)
+    image, masks = change(image, masks, generator)
     return image[0], _to_labels(masks, mask_size)
 
 

@@ -94,7 +94,11 @@ def fit(
         unchanged = place.encode([(case, i, case.whole) for case, i in checked], "whole", changed=False)
         short = replace(settings, steps=settings.located, batch=_BATCH, learning_rate=FitSettings.learning_rate)
         locator = build_locator(predictor, seed).train()
-        best = Training(locator, wholes, unchanged, classes, short, seed, device).run(progress, phase="learning where to look").best
+        best = (
+            Training(locator, wholes, unchanged, classes, short, seed, device)
+            .run(progress, phase="learning where to look")
+            .best
+        )
         located = {LOCATOR + key: value for key, value in best.items()}
 
     check = encoder.encode([(case, i, case.frame) for case, i in checked], "held-out", changed=False)
@@ -152,7 +156,9 @@ class _Encoder:
             labels += [label for _, label in drawn]
         return Examples(Inputs.joined(inputs), torch.stack(labels))
 
-    def _draw(self, turn: int, case: Case, index: int, frame: Frame, changed: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(
+        self, turn: int, case: Case, index: int, frame: Frame, changed: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if not changed:
             return plain_example(case, index, frame, self._classes, self._mask_size)
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + turn)

@@ -34,12 +34,20 @@ class Learner:
 
 _ALL = (
     Learner("autosam-cnn", "AutoSAM, convolutional head on the frozen encoder; all structures at once"),
-    Learner("autosam-vit", "AutoSAM, prompt-free copy of SAM's mask decoder per structure, started from its weights", sees="embedding"),
+    Learner(
+        "autosam-vit",
+        "AutoSAM, prompt-free copy of SAM's mask decoder per structure, started from its weights",
+        sees="embedding",
+    ),
     Learner("autosam-linear", "AutoSAM, the smallest head: two upsamplings and a linear map"),
     Learner("promise", "ProMISe, learned points and pattern shifting through the frozen decoder", True, "levels"),
     Learner("promise-apm", "ProMISe, learned points only (auto-prompting module, convolutional trunk)", True, "levels"),
     Learner("promise-queries", "ProMISe, learned points only (auto-prompting module, learned queries)", True, "levels"),
-    Learner("promise-ips", "ProMISe, incremental pattern shifting only: no points, the decoder's tokens are shifted", sees="embedding"),
+    Learner(
+        "promise-ips",
+        "ProMISe, incremental pattern shifting only: no points, the decoder's tokens are shifted",
+        sees="embedding",
+    ),
     Learner("unet", "a U-Net trained from scratch on the same volumes, without SAM", sees="frames", baseline=True),
 )
 

@@ -42,4 +42,3 @@ class Locator(nn.Module):
         soft = logits.sigmoid()
         dice = (2 * (soft * truth).sum() + 1) / (soft.sum() + truth.sum() + 1)
         return F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice
-

@@ -38,9 +38,7 @@ class PointTrunk(nn.Module):
     def __init__(self, levels: Sequence[int], width: int, classes: int) -> None:
         super().__init__()
         self.classes = classes
-        self.reduce = nn.Sequential(
-            _convolve(sum(levels), width, 2), _convolve(width, width), _convolve(width, width)
-        )
+        self.reduce = nn.Sequential(_convolve(sum(levels), width, 2), _convolve(width, width), _convolve(width, width))
         self.trunk = nn.Sequential(_Residual(width), _Residual(width), _convolve(width, width, 2), _Residual(width))
         self.out = nn.Linear(width * _PLACES**2, classes * POINTS * 2)
         _start_spread(self.out, classes)

@@ -44,7 +44,9 @@ class Promise(nn.Module):
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """(B, 1 + classes, m, m) logits; the background's are 0."""
         places = self.places(inputs)
-        maps = [self.ask(inputs, number, None if places is None else places[:, number]) for number in range(self.classes)]
+        maps = [
+            self.ask(inputs, number, None if places is None else places[:, number]) for number in range(self.classes)
+        ]
         logits = torch.stack(maps, dim=1)
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
@@ -112,7 +114,7 @@ def decode_shifted(
 ) -> torch.Tensor:
     """As ``sam.predictor.decode``, with a shift (B, mask tokens, C) of the frozen mask tokens; (B, 4, m, m) logits."""
     decoder = sam.mask_decoder
-    if prompts.points is None:
+    if prompts.points is None and prompts.boxes is None and prompts.mask_logits is None:
         # SAM's own prompt encoder needs some prompt; without one there are no sparse tokens.
         sparse = embeddings.new_zeros(len(embeddings), 0, embeddings.shape[1])
         dense = sam.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).expand_as(embeddings)

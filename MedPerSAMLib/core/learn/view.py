@@ -75,4 +75,3 @@ class View:
 def _extent_mm(flat: np.ndarray, spacing: tuple[float, float]) -> float:
     _, extent = mask_extent(flat)
     return max(e * s for e, s in zip(extent, spacing))
-

@@ -20,6 +20,8 @@ METHODS = {
     "persam": "MedPerSAMLib.core.methods.persam:PerSAM",
     "persam-f": "MedPerSAMLib.core.methods.persam_f:PerSAMF",
     "matcher": "MedPerSAMLib.core.methods.matcher:Matcher",
+    "head-one": "MedPerSAMLib.core.methods.head_one:HeadOne",
+    "ips-one": "MedPerSAMLib.core.methods.ips_one:IpsOne",
     "copy": "MedPerSAMLib.core.methods.copy_reference:CopyReference",
     "grow-from-seeds": "MedPerSAMLib.mrml.grow_from_seeds:GrowFromSeeds",
 }

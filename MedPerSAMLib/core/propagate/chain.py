@@ -41,6 +41,17 @@ Refiner = Callable[[int, np.ndarray, Window], tuple[np.ndarray | None, dict[str,
 """(slice index, carried mask, window) -> weighted log-odds in the window, or None, and figures about them."""
 
 
+def joined(refiners: Sequence[Refiner]) -> Refiner | None:
+    """Several refiners as one, whose log-odds add up; None for none."""
+
+    def ask_all(index: int, carried: np.ndarray, window: Window) -> tuple[np.ndarray | None, dict[str, float]]:
+        answers = [refiner(index, carried, window) for refiner in refiners]
+        found = [log_odds for log_odds, _ in answers if log_odds is not None]
+        return sum(found[1:], found[0]) if found else None, {k: v for _, signs in answers for k, v in signs.items()}
+
+    return ask_all if refiners else None
+
+
 @dataclass(frozen=True)
 class ChainParts:
     """What a chain works with; what is None is left out.

@@ -18,7 +18,7 @@ GAMMA = (0.7, 1.5)
 
 
 def augmented_pair(
-    frame: torch.Tensor, mask: torch.Tensor, generator: torch.Generator
+    frame: torch.Tensor, mask: torch.Tensor, generator: torch.Generator, look: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A changed copy of an annotated frame.
 
@@ -26,6 +26,7 @@ def augmented_pair(
         frame: (1, 1, s, s) in 0..1.
         mask: (1, 1, s, s) in 0..1.
         generator: of all that is random, on the CPU.
+        look: strength of the change of intensities, 0..1; slices of one volume look alike.
 
     Returns:
         the copy and its mask, both (1, 1, s, s).
@@ -34,10 +35,10 @@ def augmented_pair(
     moved, carried = warp(frame, field), warp(mask, field)
     gamma, gain, offset, slope_y, slope_x = torch.rand(5, generator=generator).tolist()
     ramp = torch.linspace(-1, 1, frame.shape[-1], device=frame.device)
-    bias = 1 + 0.3 * ((slope_y - 0.5) * ramp[:, None] + (slope_x - 0.5) * ramp[None, :])
-    moved = moved.clamp(min=1e-4) ** (GAMMA[0] + (GAMMA[1] - GAMMA[0]) * gamma)
+    bias = 1 + 0.3 * look * ((slope_y - 0.5) * ramp[:, None] + (slope_x - 0.5) * ramp[None, :])
+    moved = moved.clamp(min=1e-4) ** (1 + look * (GAMMA[0] + (GAMMA[1] - GAMMA[0]) * gamma - 1))
     noise = 0.02 * torch.randn(frame.shape, generator=generator).to(frame.device)
-    return ((0.8 + 0.4 * gain) * moved * bias + 0.1 * (offset - 0.5) + noise).clamp(0, 1), carried
+    return ((1 + look * (0.4 * gain - 0.2)) * moved * bias + 0.1 * look * (offset - 0.5) + noise).clamp(0, 1), carried
 
 
 def _random_field(size: int, generator: torch.Generator) -> torch.Tensor:
