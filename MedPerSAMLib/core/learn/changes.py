@@ -15,7 +15,7 @@ from MedPerSAMLib.core.warp.network import warp
 
 ROTATION = math.radians(35)
 SCALE = (0.7, 1.4)
-SHIFT = 0.35
+SHIFT = 0.2
 """In frame half-widths."""
 BEND = 0.04
 """Deviation of the smooth elastic part, in frame half-widths."""

@@ -14,7 +14,7 @@ from MedPerSAMLib.core.learn.inputs import Inputs
 from MedPerSAMLib.core.learn.layers import convolve
 
 _WIDTH, _FINE = 64, 16
-_REACH = (1, 2, 4)
+_REACH = (2, 4, 8)
 """Dilations of the context's convolutions, in cells of the embedding."""
 
 
@@ -33,7 +33,7 @@ class CnnHead(nn.Module):
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         # Whole channels are left out at times, so that the head does not lean on what only this patient shows.
-        self.reduce = nn.Sequential(nn.BatchNorm2d(width, affine=False), nn.Dropout2d(0.3), convolve(width, _WIDTH, 1))
+        self.reduce = nn.Sequential(nn.BatchNorm2d(width, affine=False), nn.Dropout2d(0.1), convolve(width, _WIDTH, 1))
         self.frame_fine = nn.Sequential(convolve(1, _FINE), convolve(_FINE, _FINE))
         self.frame_middle = nn.Sequential(convolve(_FINE, 2 * _FINE), convolve(2 * _FINE, 2 * _FINE))
         self.frame_coarse = nn.Sequential(convolve(2 * _FINE, _WIDTH), convolve(_WIDTH, _WIDTH))
