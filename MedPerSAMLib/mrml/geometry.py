@@ -85,6 +85,19 @@ def plane_name(volume: slicer.vtkMRMLVolumeNode, axis: int) -> str:
     return ("oblique " if turned > 15 else "") + _PLANES[nearest]
 
 
+def directions(volume: slicer.vtkMRMLVolumeNode) -> str:
+    """The patient directions that the array axes (k, j, i) run towards, such as "SPL"; oblique axes count as the
+    nearest one."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    letters = ""
+    for axis in range(3):
+        direction = _direction(matrix_array(matrix), axis)
+        nearest = int(np.argmax(np.abs(direction)))
+        letters += ("LR", "PA", "IS")[nearest][int(direction[nearest] > 0)]
+    return letters
+
+
 def slice_centre(
     volume: slicer.vtkMRMLVolumeNode, axis: int, index: int, pixel: tuple[float, float] | None = None
 ) -> np.ndarray:

@@ -13,7 +13,7 @@ import vtk
 from fakes import FakeDependencies, FakeParameters
 
 from MedPerSAMLib.core import methods
-from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.learning_logic import LearningLogic
 from MedPerSAMLib.mrml.panel_state import BUSY, PHASES
 from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.segment_reader import read_mask
@@ -35,7 +35,7 @@ class User:
         seed: of everything random.
     """
 
-    def __init__(self, scene, presenter: Presenter, logic: PropagationLogic, seed: int) -> None:
+    def __init__(self, scene, presenter: Presenter, logic: LearningLogic, seed: int) -> None:
         self.scene, self.presenter, self.logic, self.random = scene, presenter, logic, random.Random(seed)
         self.drawn: dict[tuple[str, str, int], np.ndarray] = {}
         self.done: list[str] = []
@@ -250,7 +250,7 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
     ends, runs = [], 0
     for seed in range(SEQUENCES):
         scene.Clear(0)
-        logic = PropagationLogic()
+        logic = LearningLogic()
         presenter = Presenter(scene, logic, jobs, FakeDependencies(), ModelStore(tmp_path))
         user = User(scene, presenter, logic, seed)
         try:

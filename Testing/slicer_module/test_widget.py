@@ -105,7 +105,7 @@ def test_every_button_can_be_pressed(case, monkeypatch):
     opened = []
     monkeypatch.setattr(qt_stand_ins.QtGui.QDesktopServices, "openUrl", lambda url: opened.append(url) or True)
     buttons = [w for w in vars(widget.ui).values() if isinstance(w, qt_stand_ins.QtWidgets.QPushButton)]
-    assert len(buttons) == 15
+    assert len(buttons) == 23
     for button in buttons:
         if button is not widget.ui.mainButton:
             button.click()

@@ -31,6 +31,7 @@ class FitOrder:
         device: auto, cpu, cuda or mps.
         seed: of everything random.
         axis: array axis along which the slices of the volume nodes or files were taken.
+        directions: patient directions of the array axes, such as "SPL"; empty where they are not known.
         resume: an unfinished profile to go on from.
     """
 
@@ -42,6 +43,7 @@ class FitOrder:
     device: str = "auto"
     seed: int = 0
     axis: int = 0
+    directions: str = ""
     resume: Profile | None = None
 
 
@@ -92,6 +94,7 @@ def fit_profile(order: FitOrder, listener, keep: Callable[[Profile], None] = lam
         tuple(case.name for case in order.training),
         tuple(case.name for case in order.validation),
         order.axis,
+        order.directions,
     )
     if order.resume is not None:
         _check_resume(order, order.resume, loaded)
