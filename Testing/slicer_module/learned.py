@@ -8,6 +8,8 @@ import numpy as np
 import scene as build
 
 from MedPerSAMLib.core.learn import settings
+from MedPerSAMLib.core.learn.fitted import CurvePoint, Fitted
+from MedPerSAMLib.services.learning.profile import Label, Profile
 
 SHAPE = (12, 40, 44)
 
@@ -43,3 +45,11 @@ def fit_quickly(monkeypatch, **changes) -> None:
     few = {"examples": 16, "steps": 12, "batch": 4, "checks": 4, "most_validation": 8, "located": 8, **changes}
     for method in ("autosam-cnn", "promise-apm"):
         monkeypatch.setitem(settings.OF_METHOD, method, replace(settings.settings_of(method), **few))
+
+
+def made_up_profile(steps: int = 60, finished: bool = True, method: str = "autosam-cnn") -> Profile:
+    """A profile that was never fitted, for tests whose jobs are fakes."""
+    curve = tuple(CurvePoint(step, 2.0 - step / 100, step / 100) for step in range(30, steps + 1, 30))
+    fitted = Fitted(method, 2, {}, {}, curve, steps, finished)
+    labels = (Label("Liver", (0.8, 0.4, 0.3)), Label("Spleen", (0.6, 0.1, 0.4)))
+    return Profile(fitted, labels, "tiny", "0" * 64, 0, ("first",), (), 0, "SAR")
