@@ -31,6 +31,7 @@ class AppliedRun(PropagationRun):
     Args:
         run_id: distinguishes this run from all others.
         volume: the volume node.
+        axis: its array axis of the profile's slices.
         profile: what is applied.
         begin: saves an undo step, finds or makes the segments, and gives the structures with the segmentations whose
             surface it dropped; called once, before the first slice is written.
@@ -45,13 +46,14 @@ class AppliedRun(PropagationRun):
         self,
         run_id: str,
         volume: slicer.vtkMRMLScalarVolumeNode,
+        axis: int,
         profile: Profile,
         begin: Callable[[], tuple[dict[str, Structure], list[slicer.vtkMRMLSegmentationNode]]],
         device: str = "auto",
         moved: Points | None = None,
     ) -> None:
         super().__init__(run_id, volume, {}, [], [])
-        self.profile, self.axis, self.points = profile, profile.axis, {}
+        self.profile, self.axis, self.points = profile, axis, {}
         self._begin, self._device, self._moved = begin, device, dict(moved or {})
         self._array, self._spacing = slices_first(voxels(volume), self.axis), spacing_of(volume)
 

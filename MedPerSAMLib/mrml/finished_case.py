@@ -12,9 +12,10 @@ import slicer
 
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.annotated_slices import Record
-from MedPerSAMLib.mrml.geometry import directions, spacing_of
+from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, plane_of_axis, spacing_of
 from MedPerSAMLib.mrml.segment_reader import read_box, segment_of
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
+from MedPerSAMLib.services.learning.finished_cases import AXES
 from MedPerSAMLib.services.learning.profile import Label
 
 if TYPE_CHECKING:
@@ -45,22 +46,24 @@ class FinishedCase:
         name: of the volume.
         array: (k, j, i) voxels.
         spacing: millimetres per step along k, j, i.
-        directions: patient directions of the array axes.
+        axes: array axis of the axial, the coronal and the sagittal slices.
+        directions: patient directions of rows and columns in each of these.
         labels: the structures, in the order of the segments.
         boxes: structure's name -> its voxels on the volume's grid; structures without any are left out.
-        axis: array axis of the slices that a propagation wrote; None where none did.
+        plane: place in ``AXES`` of the slices that a propagation wrote; None where none did.
     """
 
     name: str
     array: np.ndarray
     spacing: tuple[float, float, float]
-    directions: str
+    axes: tuple[int, ...]
+    directions: tuple[str, ...]
     labels: tuple[Label, ...]
     boxes: Mapping[str, Box]
-    axis: int | None
+    plane: int | None
 
-    def labelled(self, names: Sequence[str], axis: int) -> LabelledVolume:
-        """The case with its slices along ``axis``; where structures overlap, the later one counts. Any thread.
+    def labelled(self, names: Sequence[str], plane: int) -> LabelledVolume:
+        """The case with its slices in a plane; where structures overlap, the later one counts. Any thread.
 
         Raises:
             InputError: the volume holds values that are no numbers.
@@ -68,7 +71,7 @@ class FinishedCase:
         from MedPerSAMLib.core.learn.labelled import LabelledVolume
         from MedPerSAMLib.core.task import Volume
 
-        values = np.zeros(self.array.shape, np.uint8)
+        values, axis = np.zeros(self.array.shape, np.uint8), self.axes[plane]
         for number, name in enumerate(names, start=1):
             if name in self.boxes:
                 part, first = self.boxes[name]
@@ -99,11 +102,23 @@ def read_case(pair: TrainingPair) -> FinishedCase:
             axes |= set() if record is None else {record.axis}
     if not boxes:
         raise InputError(f"{where} is empty there; outline its structures first, or remove the case.")
-    axis = axes.pop() if len(axes) == 1 else None
-    thick = 0 if axis is None else axis
+    drawn = axes.pop() if len(axes) == 1 else None
+    thick = 0 if drawn is None else drawn
     if array.shape[thick] > 1 and all(part.shape[thick] == 1 for part, _ in boxes.values()):
         raise InputError(f"{where} is outlined on one slice only; propagate it through the volume first, then add it.")
-    return FinishedCase(volume.GetName(), array, spacing_of(volume), directions(volume), labels, boxes, axis)
+    if len(labels) == 1 and next(iter(boxes.values()))[0].sum() == array.size:
+        raise InputError(f"The only segment of {where} covers every voxel; outline the structure alone.")
+    of_planes = tuple(axis_of_plane(volume, name) for name in AXES)
+    return FinishedCase(
+        volume.GetName(),
+        array,
+        spacing_of(volume),
+        of_planes,
+        tuple(in_plane_directions(volume, axis) for axis in of_planes),
+        labels,
+        boxes,
+        None if drawn is None else AXES.index(plane_of_axis(volume, drawn)),
+    )
 
 
 def labels_of(segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Label, ...]:
@@ -124,9 +139,9 @@ def labels_of(segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Label, ...]
     return tuple(Label(segment.GetName(), tuple(segment.GetColor())) for segment in segments)
 
 
-def check_alike(cases: Sequence[FinishedCase]) -> None:
-    """Raise InputError unless all cases have the structures of the first, lie the same way, and no structure is empty
-    in all of them."""
+def check_alike(cases: Sequence[FinishedCase], plane: int) -> None:
+    """Raise InputError unless all cases have the structures of the first, show the patient the same way up in their
+    slices, and no structure is empty in all of them."""
     first = cases[0]
     wanted = {label.name for label in first.labels}
     for case in cases[1:]:
@@ -136,10 +151,10 @@ def check_alike(cases: Sequence[FinishedCase]) -> None:
                 f"The segments of {case.name} are called {_listed(names)}, those of {first.name} {_listed(wanted)}; "
                 "give all cases the same names."
             )
-        if case.directions != first.directions:
+        if case.directions[plane] != first.directions[plane]:
             raise InputError(
-                f"{case.name} is stored in the directions {case.directions}, {first.name} in {first.directions}; bring "
-                "both into one with the module Orient Scalar Volume."
+                f"Rows and columns of {case.name} run towards {case.directions[plane]}, those of {first.name} towards "
+                f"{first.directions[plane]}; bring both into one direction with the module Orient Scalar Volume."
             )
     empty = [label.name for label in first.labels if not any(label.name in case.boxes for case in cases)]
     if empty:

@@ -15,13 +15,14 @@ from MedPerSAMLib.mrml.annotated_slices import drawn_slices
 from MedPerSAMLib.mrml.applied_run import AppliedRun, Points
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
 from MedPerSAMLib.mrml.finished_case import FinishedCase, TrainingPair, check_alike, labels_of, read_case
-from MedPerSAMLib.mrml.geometry import directions, transform_between
+from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, transform_between
 from MedPerSAMLib.mrml.logic import Direct, PropagationLogic
 from MedPerSAMLib.mrml.propagation_run import Structure
 from MedPerSAMLib.mrml.surfaces import hide_surface
 from MedPerSAMLib.mrml.targets import NEW_SEGMENT, NEW_SEGMENTATION, SAME_SEGMENT, targets_of_labels
 from MedPerSAMLib.mrml.training_list import paired_volume
 from MedPerSAMLib.mrml.volume_reader import voxels
+from MedPerSAMLib.services.learning.finished_cases import AXES
 from MedPerSAMLib.services.learning.profile import Label, Profile
 from MedPerSAMLib.services.learning.work import FitOrder, fit_profile
 
@@ -34,14 +35,14 @@ class FitPlan:
         training: finished cases.
         validation: cases by which the training is stopped.
         labels: the structures.
-        axis: array axis of the slices.
+        plane: place of the slices in ``AXES``.
         options: method, model, device, seed and resume of ``FitOrder``.
     """
 
     training: tuple[FinishedCase, ...]
     validation: tuple[FinishedCase, ...]
     labels: tuple[Label, ...]
-    axis: int
+    plane: int
     options: Mapping[str, object]
 
     def run(self, listener: Progress, keep: Callable[[Profile], None] = lambda profile: None) -> Profile:
@@ -49,14 +50,14 @@ class FitPlan:
         listener.step("reading the cases", 0, 1)
         names = [label.name for label in self.labels]
         training, validation = (
-            tuple(case.labelled(names, self.axis) for case in cases) for cases in (self.training, self.validation)
+            tuple(case.labelled(names, self.plane) for case in cases) for cases in (self.training, self.validation)
         )
         order = FitOrder(
             training,
             self.labels,
             validation,
-            axis=self.axis,
-            directions=self.training[0].directions,
+            axis=self.plane,
+            directions=self.training[0].directions[self.plane],
             **self.options,
         )
         return fit_profile(order, listener, keep)
@@ -69,7 +70,7 @@ class AppliedCase:
     Attributes:
         segmentation: the node, a new one where none was given.
         segment_ids: structure's name -> ID of its segment.
-        results: structure's name -> its Propagation, (slices, rows, columns) along the profile's axis.
+        results: structure's name -> its Propagation, (slices, rows, columns) in the profile's plane.
         points: the points that SAM was prompted with; empty for methods without prompts.
     """
 
@@ -93,7 +94,7 @@ class LearningLogic(PropagationLogic):
         device: str = "auto",
         seed: int = 0,
         validation: Sequence[TrainingPair | tuple] = (),
-        axis: int | None = None,
+        plane: str | None = None,
         resume: Profile | None = None,
     ) -> FitPlan:
         """Read finished cases and check them; changes nothing.
@@ -105,7 +106,7 @@ class LearningLogic(PropagationLogic):
             device: auto, cpu, cuda or mps.
             seed: of everything random.
             validation: cases by which the training is stopped; slices of ``pairs`` are held out if there are none.
-            axis: array axis of the slices; unless given, the one that was propagated along, else the first.
+            plane: axial, coronal or sagittal slices; unless given, those that were propagated along, else axial.
             resume: an unfinished profile to go on from.
 
         Raises:
@@ -118,12 +119,15 @@ class LearningLogic(PropagationLogic):
             tuple(read_case(pair if isinstance(pair, TrainingPair) else TrainingPair(*pair)) for pair in given)
             for given in (pairs, validation)
         )
-        check_alike([*training, *checking])
-        axes = {case.axis for case in training} - {None}
-        if axis is None:
-            axis = axes.pop() if len(axes) == 1 else 0
+        drawn = {case.plane for case in training} - {None}
+        number = drawn.pop() if len(drawn) == 1 else 0
+        if plane is not None:
+            if plane not in AXES:
+                raise InputError(f"There is no plane {plane!r}; use one of {', '.join(AXES)}.")
+            number = AXES.index(plane)
+        check_alike([*training, *checking], number)
         options = {"method": method, "model": model, "device": device, "seed": seed, "resume": resume}
-        return FitPlan(training, checking, training[0].labels, axis, options)
+        return FitPlan(training, checking, training[0].labels, number, options)
 
     def fit(
         self,
@@ -175,11 +179,12 @@ class LearningLogic(PropagationLogic):
         if profile is None:
             raise InputError("There is no profile; fit or load one first.")
         voxels(volume)
-        here = directions(volume)
+        axis = axis_of_plane(volume, AXES[profile.axis])
+        here = in_plane_directions(volume, axis)
         if profile.directions and here != profile.directions:
             raise InputError(
-                f"{volume.GetName()} is stored in the directions {here}, the profile's cases in {profile.directions}; "
-                "bring it into those with the module Orient Scalar Volume."
+                f"Rows and columns of {volume.GetName()} run towards {here}, those of the profile's cases towards "
+                f"{profile.directions}; bring it into that direction with the module Orient Scalar Volume."
             )
         if segmentation is not None and target != NEW_SEGMENTATION:
             other = paired_volume(segmentation)
@@ -195,9 +200,9 @@ class LearningLogic(PropagationLogic):
         run_id = f"run {next(self._numbers)}"
 
         def begin():
-            return self._begin(run_id, profile, volume, segmentation, target, editor)
+            return self._begin(run_id, profile, volume, axis, segmentation, target, editor)
 
-        return AppliedRun(run_id, volume, profile, begin, device, moved)
+        return AppliedRun(run_id, volume, axis, profile, begin, device, moved)
 
     def apply(
         self,
@@ -233,11 +238,11 @@ class LearningLogic(PropagationLogic):
         into = next(iter(targets.values())).segmentation
         return AppliedCase(into, {key: target.segment_id for key, target in targets.items()}, results, run.points)
 
-    def _begin(self, run_id: str, profile: Profile, volume, segmentation, target: str, editor):
+    def _begin(self, run_id: str, profile: Profile, volume, axis: int, segmentation, target: str, editor):
         """The first change of a run: an undo step, the segments, and what they must not lose."""
         if segmentation is not None and segmentation.GetScene() is None:
             raise Cancelled("The segmentation was removed, so the work was stopped.")
-        fresh, axis = segmentation is None or target == NEW_SEGMENTATION, profile.axis
+        fresh = segmentation is None or target == NEW_SEGMENTATION
         if not fresh:
             self.undo.save(segmentation, volume)
         targets = targets_of_labels(target, segmentation, profile.labels, volume)

@@ -52,4 +52,4 @@ def made_up_profile(steps: int = 60, finished: bool = True, method: str = "autos
     curve = tuple(CurvePoint(step, 2.0 - step / 100, step / 100) for step in range(30, steps + 1, 30))
     fitted = Fitted(method, 2, {}, {}, curve, steps, finished)
     labels = (Label("Liver", (0.8, 0.4, 0.3)), Label("Spleen", (0.6, 0.1, 0.4)))
-    return Profile(fitted, labels, "tiny", "0" * 64, 0, ("first",), (), 0, "SAR")
+    return Profile(fitted, labels, "tiny", "0" * 64, 0, ("first",), (), 0, "AR")

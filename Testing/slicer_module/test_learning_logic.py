@@ -32,10 +32,10 @@ def profile():
 
 def test_fit_keeps_names_colours_axis_and_cases(profile, tmp_path):
     assert [label.name for label in profile.labels] == ["Liver", "Spleen"]
-    assert (profile.fitted.method, profile.axis, profile.directions) == ("autosam-cnn", 0, "SAR")
+    assert (profile.fitted.method, profile.axis, profile.directions) == ("autosam-cnn", 0, "AR")
     assert profile.trained_on == ("first",) and profile.model == "tiny" and profile.fitted.finished
     profile.save(tmp_path / "organs.safetensors")
-    assert Profile.load(tmp_path / "organs.safetensors").directions == "SAR"
+    assert Profile.load(tmp_path / "organs.safetensors").directions == "AR"
 
 
 def test_apply_without_a_segmentation_makes_one(profile, scene):
@@ -94,6 +94,32 @@ def test_transforms_and_oblique_grids_are_exact(profile, scene):
     done = LearningLogic().apply(profile, volume, segmentation, device="cpu")
     assert done.results["Liver"].mask.any()
     assert np.array_equal(read_mask(segmentation, "Liver", volume), done.results["Liver"].mask)
+
+
+def test_a_volume_stored_in_another_order_is_segmented_in_the_same_plane(profile, scene):
+    """Sagittal slices first in memory: the profile still looks at axial ones, and the result lies where it belongs."""
+    import vtk
+
+    upright, _, _ = case("upright", 2)
+    array = slicer.util.arrayFromVolume(upright)
+    turned = build.volume_node(np.ascontiguousarray(np.moveaxis(array, 2, 0)), name="turned")
+    matrix = vtk.vtkMatrix4x4()
+    for row, column, step in ((0, 2, 1.5), (1, 0, 1.5), (2, 1, 4.0)):
+        matrix.SetElement(row, row, 0)
+        matrix.SetElement(row, column, step)
+    turned.SetIJKToRASMatrix(matrix)
+    logic = LearningLogic()
+    with pytest.raises(InputError, match="Rows and columns of turned run towards RA"):
+        logic.apply(profile, turned, device="cpu")
+    swapped = build.volume_node(np.ascontiguousarray(np.moveaxis(array, 0, 1)), name="swapped")
+    matrix.Zero()
+    for row, column, step in ((0, 0, 1.5), (1, 2, 1.5), (2, 1, 4.0), (3, 3, 1.0)):
+        matrix.SetElement(row, column, step)
+    swapped.SetIJKToRASMatrix(matrix)
+    expected = logic.apply(profile, upright, device="cpu").results["Liver"].mask
+    done = logic.apply(profile, swapped, device="cpu")
+    assert expected.any() and np.array_equal(done.results["Liver"].mask, expected)
+    assert np.array_equal(np.moveaxis(read_mask(done.segmentation, done.segment_ids["Liver"], swapped), 1, 0), expected)
 
 
 def test_cancelled_apply_changes_nothing(profile, scene):

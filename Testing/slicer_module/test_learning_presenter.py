@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from learned import boxes, case, made_up_profile
+from learned import case, made_up_profile
 from panel_case import Panel
 
 from MedPerSAMLib.core.task import Propagation
@@ -302,7 +302,7 @@ def test_points_are_shown_moved_and_asked_again(panel, scene):
     pytest.importorskip("torch")
     from MedPerSAMLib.core.learn.apply import SlicePoints
 
-    volume, _, labels = panel.next_case()
+    _, _, labels = panel.next_case()
     points = {
         (number, index): SlicePoints(np.array([[10.5, 8.5], [30.25, 31.0]]), np.array([1, 0]))
         for number in (1, 2)
@@ -336,7 +336,3 @@ def test_points_are_shown_moved_and_asked_again(panel, scene):
     panel.presenter.accept()
     assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 0
     assert "no points" in panel.section.again_reason
-
-
-def test_other_cases_labels_are_those_of_the_fixture():
-    assert set(np.unique(boxes())) == {0, 1, 2}

@@ -53,7 +53,7 @@ class Profile:
         trained_on: names of the training cases.
         validated_on: names of the validation cases; empty where slices of the training cases were held out.
         axis: array axis (0 axial, 1 coronal, 2 sagittal of an upright volume) along which slices were taken.
-        directions: patient directions that the array axes of the training volumes run towards, such as "SPL"; empty where
+        directions: patient directions that rows and columns of the training slices run towards, such as "PL"; empty where
             they are not known.
     """
 

@@ -31,7 +31,7 @@ class FitOrder:
         device: auto, cpu, cuda or mps.
         seed: of everything random.
         axis: array axis along which the slices of the volume nodes or files were taken.
-        directions: patient directions of the array axes, such as "SPL"; empty where they are not known.
+        directions: patient directions of rows and columns, such as "PL"; empty where they are not known.
         resume: an unfinished profile to go on from.
     """
 
