@@ -43,6 +43,10 @@ class AppliedPoints:
         """Whether points are shown."""
         return any(self._scene.GetNodeByID(node_id) is not None for node_id in self._nodes.values())
 
+    def lie_on(self, volume: slicer.vtkMRMLVolumeNode | None) -> bool:
+        """Whether the points are those of this volume."""
+        return volume is not None and volume.GetID() == self._volume_id
+
     def show(self, run: AppliedRun, again: bool = False) -> None:
         """Show the points of a finished run instead of all others; ``again`` after points were moved."""
         moved = self._moved if again else {}
