@@ -10,7 +10,7 @@ import slicer
 from MedPerSAMLib.core.learn.learners import DEFAULT_LEARNER, learner
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.task import Propagation
-from MedPerSAMLib.errors import Cancelled, InputError
+from MedPerSAMLib.errors import Cancelled, InputError, MedPerSAMError
 from MedPerSAMLib.mrml.annotated_slices import drawn_slices
 from MedPerSAMLib.mrml.applied_run import AppliedRun, Points
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
@@ -60,7 +60,24 @@ class FitPlan:
             directions=self.training[0].directions[self.plane],
             **self.options,
         )
-        return fit_profile(order, listener, keep)
+        return fit_profile(order, _WithoutChecks(listener), keep)
+
+
+class _WithoutChecks(Progress):
+    """Passes everything on but the steps of the short checks between training steps, which would let the bar jump."""
+
+    def __init__(self, listener: Progress) -> None:
+        self._listener = listener
+
+    def cancelled(self) -> bool:
+        return self._listener.cancelled()
+
+    def on_step(self, phase: str, done: int, total: int) -> None:
+        if phase != "checking":
+            self._listener.on_step(phase, done, total)
+
+    def note(self, sentence: str) -> None:
+        self._listener.note(sentence)
 
 
 @dataclass(frozen=True)
@@ -248,6 +265,15 @@ class LearningLogic(PropagationLogic):
         targets = targets_of_labels(target, segmentation, profile.labels, volume)
         surfaces = [segmentation] if not fresh and hide_surface(segmentation) else []
         self._keep_only({(place.segmentation.GetID(), place.segment_id) for place in targets.values()})
+        try:
+            structures = self._structures(run_id, targets, volume, axis, segmentation, editor)
+        except MedPerSAMError:
+            for place in targets.values():
+                place.remove()
+            raise
+        return structures, surfaces
+
+    def _structures(self, run_id: str, targets, volume, axis: int, segmentation, editor) -> dict[str, Structure]:
         structures = {}
         for name, place in targets.items():
             annotation = drawn_slices(place.segmentation, place.segment_id, volume, axis)
@@ -257,4 +283,4 @@ class LearningLogic(PropagationLogic):
             slices = range(annotation.count)
             preview.begin(run_id, annotation, slices, rules)
             structures[name] = Structure(name, annotation, slices, preview)
-        return structures, surfaces
+        return structures

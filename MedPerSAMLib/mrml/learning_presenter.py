@@ -7,13 +7,13 @@ from typing import Protocol
 
 import slicer
 
-from MedPerSAMLib.core.learn.learners import LEARNERS
 from MedPerSAMLib.errors import MedPerSAMError
 from MedPerSAMLib.mrml.applied_points import AppliedPoints
 from MedPerSAMLib.mrml.applied_run import AppliedRun
 from MedPerSAMLib.mrml.choices import Parameters
 from MedPerSAMLib.mrml.curve_nodes import CurveNodes
 from MedPerSAMLib.mrml.learning_logic import LearningLogic
+from MedPerSAMLib.mrml.learning_reasons import CANCELLING_REASON, again_reason, apply_reason, fit_reason
 from MedPerSAMLib.mrml.learning_state import LearningState, best_dice, profile_line
 from MedPerSAMLib.mrml.model_presenter import ModelPresenter
 from MedPerSAMLib.mrml.panel_state import APPLYING, BUSY, FITTING, LOADING, RUNNING, PanelState
@@ -129,7 +129,7 @@ class LearningPresenter:
 
     def apply_again(self) -> None:
         """Ask SAM again on the slices whose points the user moved."""
-        if not self._busy():
+        if not self._busy() and not again_reason(self._host.parameters, self.points):
             self._apply(again=True)
 
     def save(self, path: str) -> None:
@@ -195,13 +195,12 @@ class LearningPresenter:
         fitting, applying = busy and host.activity == FITTING, busy and host.activity == APPLYING
         state.busy_reason = f"A {host.activity} is running; wait for its end, or cancel it." if busy else ""
         state.fit_button, state.apply_button = "Cancel" if fitting else "Fit", "Cancel" if applying else "Apply"
-        state.fit_reason = ("" if stoppable else "It is being cancelled.") if fitting else self._fit_reason(pairs)
-        state.apply_reason = ("" if stoppable else "It is being cancelled.") if applying else self._apply_reason()
-        state.again_reason = self._apply_reason() or (
-            ""
-            if self.points.there
-            else "There are no points; only methods with prompts (promise) show them after Apply."
-        )
+        parameters, models = self._host.parameters, self._host.models
+        ending = "" if stoppable else CANCELLING_REASON
+        free_to_apply = state.busy_reason or apply_reason(parameters, self.profile, models)
+        state.fit_reason = ending if fitting else state.busy_reason or fit_reason(parameters, len(pairs), models)
+        state.apply_reason = ending if applying else free_to_apply
+        state.again_reason = free_to_apply or again_reason(parameters, self.points)
         state.progress = host.progress if fitting or applying else 0.0
         if fitting or applying or self._was_applying:
             state.status = host.status
@@ -210,34 +209,6 @@ class LearningPresenter:
         state.has_profile = self.profile is not None
         shown = self._so_far or self.profile
         state.has_curve = shown is not None and bool(shown.fitted.curve)
-
-    def _fit_reason(self, pairs: list) -> str:
-        if self.state.busy_reason:
-            return self.state.busy_reason
-        parameters = self._host.parameters
-        if parameters is None or not pairs:
-            return (
-                "Add at least one finished case first: choose its volume and segmentation above, press Add this case."
-            )
-        if parameters.learner not in LEARNERS:
-            return f"There is no learned method {parameters.learner!r}; choose one from the list."
-        return self._model_reason(parameters.model) if LEARNERS[parameters.learner].needs_model else ""
-
-    def _apply_reason(self) -> str:
-        if self.state.busy_reason:
-            return self.state.busy_reason
-        parameters = self._host.parameters
-        if self.profile is None:
-            return "Fit or load a profile first."
-        if parameters is None or parameters.volume is None:
-            return "Choose the volume at the top of the panel."
-        return "" if self.profile.model is None else self._model_reason(self.profile.model)
-
-    def _model_reason(self, name: str) -> str:
-        row = next((row for row in self._host.models.rows if row.name == name), None)
-        if row is None:
-            return f"The model {name!r} is not known on this computer; import it under Model files."
-        return "" if row.ready else f"The model {name} is not there yet: press Download or Import."
 
     def _apply(self, again: bool) -> None:
         parameters = self._host.parameters

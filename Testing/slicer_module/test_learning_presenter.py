@@ -302,7 +302,7 @@ def test_points_are_shown_moved_and_asked_again(panel, scene):
     pytest.importorskip("torch")
     from MedPerSAMLib.core.learn.apply import SlicePoints
 
-    _, _, labels = panel.next_case()
+    volume, segmentation, labels = panel.next_case()
     points = {
         (number, index): SlicePoints(np.array([[10.5, 8.5], [30.25, 31.0]]), np.array([1, 0]))
         for number in (1, 2)
@@ -317,6 +317,11 @@ def test_points_are_shown_moved_and_asked_again(panel, scene):
     assert node.GetNthControlPointSelected(0) and not node.GetNthControlPointSelected(1)
     display = node.GetDisplayNode()
     assert display.GetSelectedColor() != display.GetColor()
+    panel.choose(panel.done_volume, None)
+    assert "another volume" in panel.section.again_reason
+    panel.learning.apply_again()
+    assert len(panel.jobs.submitted) == 1
+    panel.choose(volume, segmentation)
     panel.learning.apply_again()
     assert "No point was moved" in panel.section.status and len(panel.jobs.submitted) == 1
 
