@@ -55,7 +55,7 @@ class CurveNodes:
 
     def chart(self) -> slicer.vtkMRMLPlotChartNode:
         """The chart."""
-        chart = self._node("vtkMRMLPlotChartNode", "chart", "MedPerSAM training")
+        chart = self._node("vtkMRMLPlotChartNode", "chart", "MedPerSAM training curve")
         chart.SetTitle(chart.GetName())
         chart.SetXAxisTitle("training steps")
         chart.SetYAxisTitle("Dice, loss")

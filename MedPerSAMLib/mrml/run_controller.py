@@ -160,6 +160,7 @@ class RunController:
             self._run.write(key, index, mask)
         elif news.kind == kinds.SO_FAR and self._other is not None:
             self._other.so_far(news.content)
+            self.changed.emit()
         elif news.kind == kinds.FINISHED:
             self._finished(news.content)
         elif news.kind == kinds.FAILED:

@@ -36,7 +36,7 @@ class Target:
     def remove(self) -> None:
         """Remove what was made for this run; a node only with its last segment."""
         content, scene = self.segmentation.GetSegmentation(), self.segmentation.GetScene()
-        if self.made_segment:
+        if self.made_segment and content.GetSegment(self.segment_id) is not None:
             content.RemoveSegment(self.segment_id)
         if self.made_node and scene is not None and not content.GetNumberOfSegments():
             scene.RemoveNode(self.segmentation)

@@ -26,7 +26,7 @@ from MedPerSAMLib.services.jobs import Jobs
 from MedPerSAMLib.services.learning.profile import Label
 from MedPerSAMLib.services.models.store import ModelStore
 
-SEQUENCES, LENGTH = 200, 20
+SEQUENCES, LENGTH = 200, 26
 SHAPE = (10, 14, 16)
 
 
