@@ -93,10 +93,11 @@ def learning(widget, volume) -> None:
     """Fit on the finished sample, apply to another generated abdomen, and draw the panel with its section open."""
     from MedPerSAMLib.sample.phantom import LABELS
 
-    next_volume, finished = _next_abdomen(volume), build.segmentation_node(volume, *LABELS.values())
+    organs = {value: name for value, name in LABELS.items() if name in ("liver", "spleen")}
+    next_volume, finished = _next_abdomen(volume), build.segmentation_node(volume, *organs.values())
     finished.SetName("finished organs")
     labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(sample_paths().truth)))
-    for value, name in LABELS.items():
+    for value, name in organs.items():
         build.paint(finished, name, volume, labels == value)
     parameters, section = widget._parameters, widget.presenter.learning.state
     parameters.volume, parameters.segmentation, parameters.segmentIDs = volume, finished, []

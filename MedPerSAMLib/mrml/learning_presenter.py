@@ -20,6 +20,7 @@ from MedPerSAMLib.mrml.panel_state import APPLYING, BUSY, FITTING, LOADING, RUNN
 from MedPerSAMLib.mrml.run_controller import RunController, Work
 from MedPerSAMLib.mrml.training_list import TrainingList
 from MedPerSAMLib.services.learning.profile import SUFFIX, Profile
+from MedPerSAMLib.services.preload import quiet_imports
 
 
 class Host(Protocol):
@@ -160,9 +161,11 @@ class LearningPresenter:
             self._use(profile, Path(path).name)
             return f"The profile {Path(path).name} is loaded; choose a volume and press Apply."
 
-        self._work.start_work(
-            Work("Loading the profile", lambda progress: Profile.load(path.strip()), self._say_at_end, loaded)
-        )
+        def read(_progress) -> Profile:
+            with quiet_imports():
+                return Profile.load(path.strip())
+
+        self._work.start_work(Work("Loading the profile", read, self._say_at_end, loaded))
 
     def chart(self) -> slicer.vtkMRMLPlotChartNode | None:
         """The training curve of the profile; None where there is none."""
@@ -173,7 +176,11 @@ class LearningPresenter:
     def applied(self, run: AppliedRun) -> None:
         """A profile was applied to the end: show its points."""
         self.points.show(run, again=bool(self._applied_to) and self._applied_to == run.volume.GetID())
-        self._applied_to = run.volume.GetID()
+        self._applied_to, self._was_applying = run.volume.GetID(), False
+        self.state.status = (
+            f"Applied to {run.volume.GetName()}. Look at the least certain slices under Results, correct and accept; then "
+            "the case can be added to the list."
+        )
 
     def decided(self) -> None:
         """The result was accepted or discarded: its points have had their use."""

@@ -167,6 +167,7 @@ def test_apply_is_a_preview_with_confidence(panel):
     assert panel.state.phase == FINISHED and panel.state.can_decide and panel.state.can_navigate
     assert np.array_equal(read_mask(segmentation, "Spleen", volume), labels == 2)
     assert panel.parameters.segmentIDs == ["Liver", "Spleen"]
+    assert panel.section.status.startswith("Applied to next.")
     panel.presenter.go_to_worst()
     assert "slice 11" in panel.state.position or "slice 9" in panel.state.position
     panel.presenter.discard()
