@@ -31,8 +31,8 @@ class FitOrder:
         device: auto, cpu, cuda or mps.
         seed: of everything random.
         axis: array axis along which the slices of the volume nodes or files were taken.
-        directions: patient directions of rows and columns, such as "PL"; empty where they are not known.
         resume: an unfinished profile to go on from.
+        directions: patient directions of rows and columns, such as "PL"; empty where they are not known.
     """
 
     training: tuple[LabelledVolume, ...]
@@ -43,8 +43,8 @@ class FitOrder:
     device: str = "auto"
     seed: int = 0
     axis: int = 0
-    directions: str = ""
     resume: Profile | None = None
+    directions: str = ""
 
 
 @dataclass(frozen=True)
