@@ -27,7 +27,7 @@ if os.path.isdir(os.path.join(_ROOT, "MedPerSAMLib")) and _ROOT not in sys.path:
 from MedPerSAMPanel.panel import Panel
 
 from MedPerSAMLib.mrml.dependencies import Dependencies
-from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.learning_logic import LearningLogic
 from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.sample_data import register_samples
 from MedPerSAMLib.mrml.segment_editor import editor_node, editor_widget, register_effect
@@ -84,6 +84,7 @@ class MedPerSAMParameterNode:
     firstSlice: int = 0
     lastSlice: int = 0
     keepFinished: bool = False
+    learner: str = "autosam-cnn"
 
 
 class MedPerSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -116,6 +117,7 @@ class MedPerSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.timer.start()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._on_scene_start_close)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._on_scene_end_close)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._on_segments)
         self._use_parameter_node()
 
     def enter(self):
@@ -200,12 +202,13 @@ class MedPerSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.presenter.inputs_changed()
 
 
-class MedPerSAMLogic(ScriptedLoadableModuleLogic, PropagationLogic):
-    """Propagation without a window: ``MedPerSAMLogic().process(volumeNode, segmentationNode, segmentIDs)``."""
+class MedPerSAMLogic(ScriptedLoadableModuleLogic, LearningLogic):
+    """Everything without a window: ``MedPerSAMLogic().process(volumeNode, segmentationNode, segmentIDs)``,
+    ``.fit([(volumeNode, segmentationNode), ...])`` and ``.apply(profile, volumeNode, segmentationNode)``."""
 
     def __init__(self, undo=None):
         ScriptedLoadableModuleLogic.__init__(self)
-        PropagationLogic.__init__(self, undo=undo)
+        LearningLogic.__init__(self, undo=undo)
 
 
 class MedPerSAMTest(ScriptedLoadableModuleTest):

@@ -13,6 +13,10 @@ class InputError(MedPerSAMError, ValueError):
     """A volume, image, mask or setting that cannot be worked on."""
 
 
+class NothingDrawn(InputError):
+    """A segment that holds only what was found for it: no slice of it was drawn or corrected by hand."""
+
+
 class ModelError(MedPerSAMError):
     """A model that is unknown, missing, damaged or of another kind."""
 

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
 from MedPerSAMLib.mrml.method_list import METHOD_ROWS
 from MedPerSAMLib.mrml.targets import TARGETS
+from MedPerSAMPanel.learning_panel import LearningPanel
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -27,6 +28,8 @@ class Panel:
         self.ui, self.presenter = ui, presenter
         self.parameters = None
         self._listed = None
+        self._main_tip = ui.mainButton.property("toolTip")
+        self.learning = LearningPanel(ui, presenter.learning)
         self._combos = (
             (ui.methodCombo, "method"),
             (ui.modelCombo, "model"),
@@ -61,6 +64,7 @@ class Panel:
             label.setText(text)
         ui.mainButton.setText(_(state.button))
         ui.mainButton.setEnabled(state.button_enabled)
+        ui.mainButton.setToolTip(state.button_tip or self._main_tip)
         ui.progressBar.setRange(0, 0 if state.progress is None else 100)
         ui.progressBar.setValue(0 if state.progress is None else int(state.progress))
         for button in (ui.worstButton, ui.nextButton, ui.previousButton):
@@ -77,6 +81,7 @@ class Panel:
         log = "\n".join(state.log)
         if ui.logText.property("plainText") != log:
             ui.logText.setPlainText(log)
+        self.learning.render(self.parameters)
         if self.parameters is not None:
             self._render_choices(self.parameters)
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import slicer
 import vtk
 
-from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.errors import InputError, NothingDrawn
 from MedPerSAMLib.mrml.geometry import OBLIQUE_DEGREES, plane_name
 from MedPerSAMLib.mrml.segment_reader import match_grids, read_box, segment_of
 from MedPerSAMLib.mrml.shared_grid import used_planes
@@ -127,6 +127,7 @@ def find_annotation(
         view_axis: array axis that the slice view looks along; it only decides where the voxels allow several.
 
     Raises:
+        NothingDrawn: it holds only what was found for it.
         InputError: the segment is empty, or was not drawn slice by slice.
     """
     segment = segment_of(segmentation, segment_id)
@@ -140,18 +141,36 @@ def find_annotation(
         record = None
     planes = used_planes(part)
     axis = _drawn_axis(planes, segment.GetName(), view_axis) if record is None else record.axis
-    used = [first[axis] + int(plane) for plane in planes[axis]]
-    slices = {index: _whole_slice(part, first, shape, axis, index) for index in used}
+    found = _told_apart(part, first, record, axis, volume)
+    if not found.masks:
+        raise NothingDrawn(
+            f"{segment.GetName()} holds only what was found for it; outline or correct it on at least one slice."
+        )
+    warnings = _warnings(segmentation, segment_id, volume, record is None and len(found.masks) > 1)
+    return replace(found, warnings=warnings)
+
+
+def drawn_slices(
+    segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode, axis: int
+) -> Annotation:
+    """What the user drew across a given axis, which may be nothing; raises as :func:`segment_reader.read_mask`."""
+    record, shape = Record.of(segment_of(segmentation, segment_id)), volume.GetImageData().GetDimensions()[::-1]
+    if record is not None and (record.shape != shape or record.axis != axis):
+        record = None
+    box = read_box(segmentation, segment_id, volume)
+    part, first = (np.zeros((0, 0, 0), bool), (0, 0, 0)) if box is None else box
+    return _told_apart(part, first, record, axis, volume)
+
+
+def _told_apart(part: np.ndarray, first, record: Record | None, axis: int, volume) -> Annotation:
+    """The slices of a box of voxels, the user's and ours."""
+    shape = volume.GetImageData().GetDimensions()[::-1]
+    used = used_planes(part)[axis] if part.size else ()
+    slices = {i: _whole_slice(part, first, shape, axis, i) for i in (first[axis] + int(plane) for plane in used)}
     ours = {index for index, mask in slices.items() if record is not None and record.ours(index, mask)}
     drawn = {index: mask for index, mask in slices.items() if index not in ours}
     cleared = frozenset() if record is None else frozenset(record.slices) - set(slices)
-    if not drawn:
-        raise InputError(
-            f"{segment.GetName()} holds only what was propagated; outline or correct it on at least one slice."
-        )
-    plane = plane_name(volume, axis)
-    warnings = _warnings(segmentation, segment_id, volume, record is None and len(drawn) > 1)
-    return Annotation(axis, plane, drawn, frozenset(ours), cleared, shape[axis], warnings)
+    return Annotation(axis, plane_name(volume, axis), drawn, frozenset(ours), cleared, shape[axis])
 
 
 def _whole_slice(part: np.ndarray, first, shape, axis: int, index: int) -> np.ndarray:

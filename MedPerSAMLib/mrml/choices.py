@@ -24,6 +24,7 @@ class Parameters(Protocol):
     firstSlice: int
     lastSlice: int
     keepFinished: bool
+    learner: str
 
 
 def follow_editor(parameters: Parameters, editor: slicer.vtkMRMLSegmentEditorNode) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import slicer
 
-from MedPerSAMLib.errors import InputError, MedPerSAMError
+from MedPerSAMLib.errors import InputError, MedPerSAMError, NothingDrawn
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.geometry import transform_between
 from MedPerSAMLib.mrml.segment_reader import segment_of
@@ -24,6 +24,7 @@ class Found:
         axis: array axis of the first segment's slices; None if unknown.
         slice_count: slices across it.
         plane: what they are called.
+        segment_ids: the segments that can be propagated.
     """
 
     text: str
@@ -31,6 +32,7 @@ class Found:
     axis: int | None = None
     slice_count: int = 0
     plane: str = ""
+    segment_ids: tuple[str, ...] = ()
 
 
 def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
@@ -47,7 +49,7 @@ def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
     segment_ids = list(parameters.segmentIDs)
     if not segment_ids:
         return Found("Check one or more segments; each keeps its own annotated slices.")
-    lines, first, ready = [], None, True
+    lines, first, ready, drawn, nothing_drawn = [], None, True, [], {}
     for segment_id in segment_ids:
         try:
             voxels(parameters.volume)
@@ -57,12 +59,18 @@ def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
             first = annotation if first is None else first
             name = segment_of(parameters.segmentation, segment_id).GetName()
             lines.append(" ".join([_line(name, annotation, parameters), *annotation.warnings]))
+            drawn.append(segment_id)
+        except NothingDrawn as error:
+            nothing_drawn[len(lines)] = segment_of(parameters.segmentation, segment_id).GetName()
+            lines.append(str(error))
         except MedPerSAMError as error:
             lines.append(str(error))
             ready = False
     if first is None:
         return Found("\n".join(lines))
-    return Found("\n".join(lines), ready, first.axis, first.count, first.plane)
+    for place, name in nothing_drawn.items():
+        lines[place] = f"{name}: no slice of it was drawn or corrected, so it stays as it is."
+    return Found("\n".join(lines), ready and bool(drawn), first.axis, first.count, first.plane, tuple(drawn))
 
 
 def _line(name: str, annotation: Annotation, parameters) -> str:

@@ -85,6 +85,27 @@ def plane_name(volume: slicer.vtkMRMLVolumeNode, axis: int) -> str:
     return ("oblique " if turned > 15 else "") + _PLANES[nearest]
 
 
+def axis_of_plane(volume: slicer.vtkMRMLVolumeNode, plane: str) -> int:
+    """The array axis whose slices lie in a plane (axial, coronal or sagittal), or lie in it most nearly."""
+    across = _own_directions(volume)[_PLANES.index(plane)]
+    return 2 - int(np.abs(across).argmax())
+
+
+def plane_of_axis(volume: slicer.vtkMRMLVolumeNode, axis: int) -> str:
+    """The plane that the slices across an array axis lie in most nearly."""
+    return _PLANES[int(np.abs(_own_directions(volume)[:, 2 - axis]).argmax())]
+
+
+def in_plane_directions(volume: slicer.vtkMRMLVolumeNode, axis: int) -> str:
+    """The patient directions that rows and columns of the slices across an array axis run towards, such as "PL"."""
+    letters = ""
+    for other in (a for a in range(3) if a != axis):
+        direction = _own_directions(volume)[:, 2 - other]
+        nearest = int(np.abs(direction).argmax())
+        letters += ("LR", "PA", "IS")[nearest][int(direction[nearest] > 0)]
+    return letters
+
+
 def slice_centre(
     volume: slicer.vtkMRMLVolumeNode, axis: int, index: int, pixel: tuple[float, float] | None = None
 ) -> np.ndarray:
@@ -142,3 +163,11 @@ def compare_grids(volume_to_segment: np.ndarray) -> GridMatch:
 def _direction(to_world: np.ndarray, axis: int) -> np.ndarray:
     column = to_world[:3, 2 - axis]
     return column / np.linalg.norm(column)
+
+
+def _own_directions(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """(3, 3) unit columns of i, j, k in R, A, S, without the volume's transform: how it was recorded."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    steps = matrix_array(matrix)[:3, :3]
+    return steps / np.linalg.norm(steps, axis=0)

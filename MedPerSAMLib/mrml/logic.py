@@ -134,7 +134,7 @@ class PropagationLogic:
         run = self.start(volume, segmentation, segment_ids, **options)
         done = False
         try:
-            results = self.compute(run, _Direct(run, Progress() if progress is None else progress))
+            results = self.compute(run, Direct(run, Progress() if progress is None else progress))
             for _ in run.finish(results):
                 pass
             done = True
@@ -183,7 +183,7 @@ class PropagationLogic:
     def _preview(self, target, volume, annotation: Annotation, rules: EditingRules) -> Preview:
         key = (target.segmentation.GetID(), target.segment_id)
         kept = self._previews.get(key)
-        if kept is None or kept.axis != annotation.axis:
+        if kept is None or kept.axis != annotation.axis or kept.volume is not volume:
             self._previews[key] = Preview(target, volume, annotation, rules)
         return self._previews[key]
 
@@ -210,8 +210,13 @@ def _orders(array, spacing, annotations, references, wanted, settings) -> list[O
     return orders
 
 
-class _Direct(Progress):
-    """Writes slices as they finish, on the thread that computes them."""
+class Direct(Progress):
+    """Writes slices as they finish, on the thread that computes them.
+
+    Args:
+        run: writes them.
+        listener: told everything, and asked whether to stop.
+    """
 
     def __init__(self, run: PropagationRun, listener: Progress) -> None:
         self._run, self._listener = run, listener

@@ -12,6 +12,9 @@ PHASES = (IDLE, INSTALLING, LOADING, RUNNING, CANCELLING, FINISHED, FAILED)
 BUSY = frozenset({INSTALLING, LOADING, RUNNING, CANCELLING})
 """Phases in which inputs cannot be changed."""
 
+PROPAGATING, FITTING, APPLYING, OTHER = "propagation", "fit", "application of a profile", "other work"
+"""Kinds of background work; each is cancelled by the button that started it, other work by the main button."""
+
 
 @dataclass
 class PanelState:
@@ -19,10 +22,12 @@ class PanelState:
 
     Attributes:
         phase: one of PHASES.
+        activity: which kind of work is going on, or was last.
         found: what was found in the chosen segments, or what is missing.
         ready: whether Propagate would work.
         button: text of the main button.
         button_enabled: whether it can be pressed.
+        button_tip: why it cannot be pressed; empty where it can.
         inputs_enabled: whether inputs can be changed.
         device: which device will be used and why.
         dependencies: which packages are there, or what will be asked for.
@@ -39,10 +44,12 @@ class PanelState:
     """
 
     phase: str = IDLE
+    activity: str = PROPAGATING
     found: str = "Choose a volume and a segmentation."
     ready: bool = False
     button: str = "Propagate"
     button_enabled: bool = False
+    button_tip: str = ""
     inputs_enabled: bool = True
     device: str = ""
     dependencies: str = ""

@@ -9,16 +9,29 @@ import slicer
 
 from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.errors import MedPerSAMError
+from MedPerSAMLib.mrml.applied_run import AppliedRun
 from MedPerSAMLib.mrml.choices import Parameters, device_line, follow_editor, limit_range, tidy_choices
 from MedPerSAMLib.mrml.dependencies import Dependencies
 from MedPerSAMLib.mrml.found_line import Found, look_at
-from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.learning_logic import LearningLogic
+from MedPerSAMLib.mrml.learning_presenter import LearningPresenter
 from MedPerSAMLib.mrml.method_list import method_row
 from MedPerSAMLib.mrml.model_presenter import ModelPresenter
-from MedPerSAMLib.mrml.panel_state import BUSY, CANCELLING, FINISHED, IDLE, INSTALLING, LOADING, RUNNING, PanelState
+from MedPerSAMLib.mrml.panel_state import (
+    APPLYING,
+    BUSY,
+    CANCELLING,
+    FINISHED,
+    FITTING,
+    IDLE,
+    INSTALLING,
+    LOADING,
+    RUNNING,
+    PanelState,
+)
 from MedPerSAMLib.mrml.propagation_run import PropagationRun
 from MedPerSAMLib.mrml.result_navigator import ResultNavigator
-from MedPerSAMLib.mrml.run_controller import RunController
+from MedPerSAMLib.mrml.run_controller import RunController, Work
 from MedPerSAMLib.mrml.signal import Signal
 from MedPerSAMLib.mrml.surfaces import show_surfaces
 from MedPerSAMLib.mrml.targets import SAME_SEGMENT
@@ -34,7 +47,7 @@ class Presenter:
 
     Args:
         scene: the MRML scene.
-        logic: carries out propagations.
+        logic: carries out propagations, fits and applications.
         jobs: runs them in the background.
         dependencies: tells and installs packages.
         store: the user's models; the default folder unless given.
@@ -45,7 +58,7 @@ class Presenter:
     def __init__(
         self,
         scene: slicer.vtkMRMLScene,
-        logic: PropagationLogic,
+        logic: LearningLogic,
         jobs: Jobs,
         dependencies: Dependencies,
         store: ModelStore | None = None,
@@ -61,9 +74,10 @@ class Presenter:
         self._found: Found | None = None
         self._work = RunController(jobs, clock)
         self._work.changed.connect(self._work_changed)
-        self._work.told.connect(self._tell)
+        self._work.told.connect(self.tell)
         self._work.ended.connect(self._work_ended)
         self.models = ModelPresenter(self._start_model_job, store)
+        self.learning = LearningPresenter(scene, logic, self._work, self)
 
     # What the user chooses
 
@@ -108,7 +122,8 @@ class Presenter:
     def press_main(self) -> None:
         """Propagate, or Cancel while something runs."""
         if self.state.phase in BUSY:
-            self.cancel()
+            if self.state.activity not in (FITTING, APPLYING):
+                self.cancel()
         elif self.state.ready:
             self.propagate()
 
@@ -117,25 +132,31 @@ class Presenter:
         parameters = self.parameters
         wanted = range(parameters.firstSlice, parameters.lastSlice + 1) if parameters.limitRange else None
         try:
-            self._install()
+            self.install()
+            found = look_at(parameters, self._scene)
             run = self._logic.start(
                 parameters.volume,
                 parameters.segmentation,
-                list(parameters.segmentIDs),
+                list(found.segment_ids or parameters.segmentIDs),
                 parameters.method,
                 parameters.model or None,
                 parameters.device,
                 wanted,
                 parameters.target,
-                self._editor_of(parameters.segmentation),
+                self.editor_of(parameters.segmentation),
                 axis_of_view(self._scene, parameters.volume),
             )
         except MedPerSAMError as error:
             self._work.fail(str(error))
             return
         self.navigator, self.results, self.state.result = None, {}, ""
-        self._tell(self.state.found)
+        self.tell(found.text)
         self._work.start_run(run, lambda progress: self._logic.compute(run, progress))
+
+    def start_run(self, run: AppliedRun) -> None:
+        """Apply a profile; what comes out is looked at, corrected and decided on like a propagation."""
+        self.navigator, self.results, self.state.result = None, {}, ""
+        self._work.start_run(run, run.compute, APPLYING)
 
     def cancel(self) -> None:
         """Stop what runs, within a second; keeps nothing unless the user asked to keep finished slices."""
@@ -145,12 +166,14 @@ class Presenter:
         """Keep the result."""
         if self.state.phase not in BUSY:
             self._logic.accept()
+            self.learning.decided()
             self._settle("Accepted.")
 
     def discard(self) -> None:
         """Take the result back; what the user drew stays."""
         if self.state.phase not in BUSY:
             kept = self._logic.discard()
+            self.learning.decided()
             self.navigator, self.results, self.state.result = None, {}, ""
             stays = f"; {kept} slice{'s' * (kept > 1)} that you corrected stay{'s' * (kept == 1)}" if kept else ""
             self._settle(f"Discarded{stays}.")
@@ -182,8 +205,10 @@ class Presenter:
         """Let everything of the scene go; nothing is written any more."""
         self._work.drop()
         self.navigator, self.results, self.parameters = None, {}, None
+        self.learning.forget()
         self._logic.forget()
         self.state = PanelState(dependencies=self._dependencies.status(), log=self.state.log)
+        self.learning.refresh()
         self.changed.emit()
 
     def close(self, timeout_s: float = 1.0) -> bool:
@@ -206,25 +231,27 @@ class Presenter:
             self.results, self.state.progress = results, 100.0
             self.navigator = ResultNavigator(self._scene, run, results)
             self.state.result = self.navigator.summary()
-            self._tell(self.state.result)
+            self.tell(self.state.result)
             self._continue_in_target(run)
             self.state.status = (
                 "Finished. Look at the least certain slices; correct one and propagate again, or accept."
             )
+            if isinstance(run, AppliedRun):
+                self.learning.applied(run)
         self.inputs_changed()
 
     def _continue_in_target(self, run: PropagationRun) -> None:
-        """After a result went into new segments, corrections go on there."""
+        """After a result went into other segments than those chosen, corrections go on there."""
         parameters = self.parameters
-        if parameters is None or parameters.target == SAME_SEGMENT:
+        if parameters is None or (parameters.target == SAME_SEGMENT and not isinstance(run, AppliedRun)):
             return
         targets = [structure.preview.target for structure in run.structures.values()]
         parameters.target = SAME_SEGMENT
         parameters.segmentation = targets[0].segmentation
         parameters.segmentIDs = [target.segment_id for target in targets]
-        self._tell("Corrections go on in the new segments.")
+        self.tell("Corrections go on in the segments of the result.")
 
-    def _editor_of(self, segmentation) -> slicer.vtkMRMLSegmentEditorNode | None:
+    def editor_of(self, segmentation) -> slicer.vtkMRMLSegmentEditorNode | None:
         """Segment Editor's node while it shows this segmentation: the masks of another one mean nothing here."""
         editor = self._editor()
         return editor if editor is not None and editor.GetSegmentationNode() is segmentation else None
@@ -232,10 +259,11 @@ class Presenter:
     def _start_model_job(self, work: Callable, title: str, done: Callable[[str], None]) -> bool:
         if self.state.phase in BUSY:
             return False
-        self._work.start_work(work, title, done)
+        self._work.start_work(Work(title, work, done))
         return True
 
-    def _install(self) -> None:
+    def install(self) -> None:
+        """Install missing packages, with consent; raises DependencyError after a refusal or failure."""
         if self._dependencies.missing():
             self.state.phase, self.state.status, self.state.progress = INSTALLING, "Installing packages ...", None
             self._show()
@@ -263,7 +291,7 @@ class Presenter:
             self._show()
 
     def _settle(self, sentence: str) -> None:
-        self._tell(sentence)
+        self.tell(sentence)
         self.state.phase, self.state.progress, self.state.position = IDLE, 0.0, ""
         self.inputs_changed()
 
@@ -271,13 +299,22 @@ class Presenter:
         state = self.state
         busy = state.phase in BUSY
         state.inputs_enabled = not busy
-        state.button = "Cancel" if state.phase in (LOADING, RUNNING, CANCELLING) else "Propagate"
-        state.button_enabled = state.phase in (LOADING, RUNNING) or (not busy and state.ready)
+        elsewhere = busy and self._work.activity in (FITTING, APPLYING)
+        state.activity = self._work.activity
+        state.button = "Cancel" if state.phase in (LOADING, RUNNING, CANCELLING) and not elsewhere else "Propagate"
+        state.button_enabled = (state.phase in (LOADING, RUNNING) and not elsewhere) or (not busy and state.ready)
+        state.button_tip = ""
+        if not state.button_enabled:
+            running = f"A {state.activity} is running; wait for its end, or cancel it where it was started."
+            state.button_tip = running if elsewhere else state.found
         state.can_decide = not busy and self._logic.pending
         state.can_navigate = not busy and self.navigator is not None and bool(self.navigator.stops)
+        self.learning.refresh()
         self.changed.emit()
 
-    def _tell(self, sentence: str) -> None:
-        self.state.status = sentence
-        self.state.log.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
+    def tell(self, sentence: str) -> None:
+        """Show a sentence and put it into the log."""
+        self.state.status, log = sentence, self.state.log
+        if not (log and log[-1].endswith(f"  {sentence}")):
+            log.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
         del self.state.log[:-LOG_LINES]

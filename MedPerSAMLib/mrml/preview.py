@@ -14,7 +14,7 @@ import vtk
 from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.mrml.annotated_slices import Annotation, Record, fingerprint, forget
 from MedPerSAMLib.mrml.editing_rules import EditingRules
-from MedPerSAMLib.mrml.segment_reader import read_slice
+from MedPerSAMLib.mrml.segment_reader import read_slice, stored_labels
 from MedPerSAMLib.mrml.segment_writer import make_room, trim, write_slice
 from MedPerSAMLib.mrml.targets import Target
 
@@ -34,14 +34,14 @@ class Preview:
     def __init__(
         self, target: Target, volume: slicer.vtkMRMLScalarVolumeNode, annotation: Annotation, rules: EditingRules
     ) -> None:
-        self.target, self._volume, self._rules = target, volume, rules
+        self.target, self.volume, self._rules = target, volume, rules
         self.axis, self._protected = annotation.axis, set(annotation.protected)
         self._base: dict[int, np.ndarray] = {}
         self._base_record = Record.of(self._segment())
         self._before: dict[int, np.ndarray] = {}
         self._before_record = self._base_record
         self._record = self._read_record()
-        self._run = ""
+        self._run, self._slices, self._has_room = "", range(0), False
 
     @property
     def written(self) -> frozenset[int]:
@@ -56,7 +56,8 @@ class Preview:
         self._record, self._before_record = self._read_record(), Record.of(self._segment())
         self._protected = set(annotation.protected)
         self._segment().SetTag(_RUN_TAG, run)
-        make_room(self.target.segmentation, self.target.segment_id, self._volume, self.axis, slices)
+        self._slices = slices
+        self._make_room()
 
     def write(self, index: int, mask: np.ndarray) -> bool:
         """Show one slice; False where it is the user's and stays as it is.
@@ -81,8 +82,10 @@ class Preview:
         if np.array_equal(wanted, current):
             return True
         self._before.setdefault(index, current)
-        write_slice(self.target.segmentation, self.target.segment_id, self._volume, self.axis, index, wanted)
+        write_slice(self.target.segmentation, self.target.segment_id, self.volume, self.axis, index, wanted)
         self._remember(index, self._read(index))
+        if not self._has_room:  # the segment was empty until now
+            self._make_room()
         return True
 
     def finish(self) -> None:
@@ -109,6 +112,10 @@ class Preview:
         """Keep everything: there is nothing to take back any more."""
         self._base, self._before, self._base_record = {}, {}, Record.of(self._segment()) if self._exists() else None
 
+    def _make_room(self) -> None:
+        make_room(self.target.segmentation, self.target.segment_id, self.volume, self.axis, self._slices)
+        self._has_room = stored_labels(self._segment()) is not None
+
     def _restore(self, before: dict[int, np.ndarray], record: Record | None) -> int:
         if not self._exists():
             return 0
@@ -118,7 +125,7 @@ class Preview:
             if np.array_equal(current, mask):
                 continue
             if self._record.ours(index, current):
-                write_slice(self.target.segmentation, self.target.segment_id, self._volume, self.axis, index, mask)
+                write_slice(self.target.segmentation, self.target.segment_id, self.volume, self.axis, index, mask)
             else:
                 kept += 1
         self._before = {}
@@ -146,7 +153,7 @@ class Preview:
             self._record.slices.pop(index, None)
 
     def _read_record(self) -> Record:
-        shape, kept = self._volume.GetImageData().GetDimensions()[::-1], Record.of(self._segment())
+        shape, kept = self.volume.GetImageData().GetDimensions()[::-1], Record.of(self._segment())
         known = kept is not None and kept.shape == shape and kept.axis == self.axis
         return Record(self.axis, shape, dict(kept.slices) if known else {})
 
@@ -158,4 +165,4 @@ class Preview:
         return self.target.segmentation.GetSegmentation().GetSegment(self.target.segment_id)
 
     def _read(self, index: int) -> np.ndarray:
-        return read_slice(self.target.segmentation, self.target.segment_id, self._volume, self.axis, index)
+        return read_slice(self.target.segmentation, self.target.segment_id, self.volume, self.axis, index)

@@ -69,6 +69,10 @@ class PropagationRun:
             return False
         return structure.preview.write(index, mask)
 
+    def settle(self, results: Mapping[str, Propagation]) -> Mapping[str, Propagation]:
+        """The results as they will stand in the scene, with what the user drew meanwhile."""
+        return results
+
     def finish(self, results: Mapping[str, Propagation]) -> Iterator[int]:
         """Bring the segments to the final result, slice by slice; yields how many are done, so that a caller may pause.
 

@@ -65,7 +65,8 @@ class ResultNavigator:
             used = np.flatnonzero(result.present)
             name = self._run.structures[key].name
             if not len(used):
-                parts.append(f"{name}: found on no other slice")
+                drawn = self._run.structures[key].annotation.masks
+                parts.append(f"{name}: found on no {'other ' if drawn else ''}slice")
                 continue
             mine = [stop for stop in self.stops if stop.key == key]
             worst = f"; least certain: slice {mine[0].index} ({mine[0].confidence:.2f})" if mine else ""

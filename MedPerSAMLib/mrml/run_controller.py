@@ -5,10 +5,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.errors import Cancelled, MedPerSAMError
-from MedPerSAMLib.mrml.panel_state import CANCELLING, FAILED, FINISHED, IDLE, LOADING, RUNNING
+from MedPerSAMLib.mrml.panel_state import (
+    CANCELLING,
+    FAILED,
+    FINISHED,
+    IDLE,
+    LOADING,
+    OTHER,
+    PROPAGATING,
+    RUNNING,
+)
 from MedPerSAMLib.mrml.propagation_run import PropagationRun
 from MedPerSAMLib.mrml.remaining_time import RemainingTime
 from MedPerSAMLib.mrml.signal import Signal
@@ -22,6 +33,27 @@ PATIENCE_S = 0.8
 """How long a cancelled job may take to answer before the panel goes on without it."""
 
 _LOADING_PHASES = ("loading model", "reading volume")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Background work that writes nothing into the scene.
+
+    Attributes:
+        title: for people.
+        run: ``run(progress)``, in the background; what it returns is its content.
+        done: called with a sentence at its end, whatever the end is.
+        finished: turns the content into that sentence.
+        so_far: called with what would be kept if the work ended now.
+        activity: one of the kinds of ``panel_state``.
+    """
+
+    title: str
+    run: Callable[[Any], Any]
+    done: Callable[[str], None]
+    finished: Callable[[Any], str] = "{} is ready.".format
+    so_far: Callable[[Any], None] = lambda content: None
+    activity: str = OTHER
 
 
 class RunController:
@@ -38,26 +70,26 @@ class RunController:
 
     def __init__(self, jobs: Jobs, clock: Callable[[], float]) -> None:
         self.changed, self.told, self.ended = Signal(), Signal(), Signal()
-        self.phase, self.status, self.progress = IDLE, "", None
+        self.phase, self.status, self.progress, self.activity = IDLE, "", None, PROPAGATING
         self._jobs, self._clock = jobs, clock
         self._remaining = RemainingTime(clock)
         self._job: int | None = None
-        self._job_done: Callable[[str], None] | None = None
+        self._other: Work | None = None
         self._run: PropagationRun | None = None
         self._results: dict[str, Propagation] = {}
         self._ending: Iterator[int] | None = None
         self._cancelled_at = 0.0
 
-    def start_run(self, run: PropagationRun, work: Callable) -> None:
-        """Start the background part of a propagation, ``work(progress)``, and write its slices as they come."""
-        self._run, self._job_done = run, None
+    def start_run(self, run: PropagationRun, work: Callable, activity: str = PROPAGATING) -> None:
+        """Start the background part of a run, ``work(progress)``, and write its slices as they come."""
+        self._run, self._other, self.activity = run, None, activity
         self._job = self._jobs.submit(work)
         self._go(LOADING, "Loading the model ...")
 
-    def start_work(self, work: Callable, title: str, done: Callable[[str], None]) -> None:
-        """Start other work; ``done(sentence)`` is called at its end."""
-        self._job, self._job_done = self._jobs.submit(work), done
-        self._go(LOADING, f"{title} ...")
+    def start_work(self, work: Work) -> None:
+        """Start other work."""
+        self._job, self._other, self.activity = self._jobs.submit(work.run), work, work.activity
+        self._go(LOADING, f"{work.title} ...")
 
     def cancel(self, keep: bool) -> None:
         """Stop within a second; ``keep`` leaves finished slices in place."""
@@ -82,7 +114,7 @@ class RunController:
     def drop(self) -> None:
         """Forget the work without touching the scene, as when the scene closes."""
         self._jobs.cancel()
-        self._job, self._job_done, self._run, self._ending, self._results = None, None, None, None, {}
+        self._job, self._other, self._run, self._ending, self._results = None, None, None, None, {}
         self.phase, self.status, self.progress = IDLE, "", None
 
     def close(self, timeout_s: float) -> bool:
@@ -126,6 +158,9 @@ class RunController:
         elif news.kind == kinds.SLICE and self._run is not None:
             key, index, mask, _confidence = news.content
             self._run.write(key, index, mask)
+        elif news.kind == kinds.SO_FAR and self._other is not None:
+            self._other.so_far(news.content)
+            self.changed.emit()
         elif news.kind == kinds.FINISHED:
             self._finished(news.content)
         elif news.kind == kinds.FAILED:
@@ -138,11 +173,12 @@ class RunController:
 
     def _finished(self, content) -> None:
         if self._run is None:
-            self._job_ended(f"{content} is ready.")
+            self._job_ended("" if self._other is None else self._other.finished(content))
             self._rest(IDLE)
             return
-        self._job, self._results = None, content
-        self._ending = self._run.finish(content)
+        self._job = None
+        self._results = self._run.settle(content)
+        self._ending = self._run.finish(self._results)
 
     def _end_step(self) -> None:
         if next(self._ending, None) is not None:
@@ -160,9 +196,9 @@ class RunController:
             self.fail("The background worker stopped; press Propagate again, which starts a new one.")
 
     def _job_ended(self, sentence: str) -> None:
-        self._job, done, self._job_done = None, self._job_done, None
-        if done is not None:
-            done(sentence)
+        self._job, other, self._other = None, self._other, None
+        if other is not None:
+            other.done(sentence)
 
     def _end_run(self, keep: bool, sentence: str) -> None:
         run, self._run, self._ending = self._run, None, None

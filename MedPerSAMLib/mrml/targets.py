@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import slicer
@@ -9,6 +10,7 @@ import slicer
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.annotated_slices import Annotation, forget
 from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.services.learning.profile import Label
 
 SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION = "same segment", "new segment", "new segmentation"
 TARGETS = (SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION)
@@ -32,11 +34,12 @@ class Target:
     made_node: bool = False
 
     def remove(self) -> None:
-        """Remove what was made for this run."""
-        if self.made_node and self.segmentation.GetScene() is not None:
-            self.segmentation.GetScene().RemoveNode(self.segmentation)
-        elif self.made_segment:
-            self.segmentation.GetSegmentation().RemoveSegment(self.segment_id)
+        """Remove what was made for this run; a node only with its last segment."""
+        content, scene = self.segmentation.GetSegmentation(), self.segmentation.GetScene()
+        if self.made_segment and content.GetSegment(self.segment_id) is not None:
+            content.RemoveSegment(self.segment_id)
+        if self.made_node and scene is not None and not content.GetNumberOfSegments():
+            scene.RemoveNode(self.segmentation)
 
 
 def make_targets(
@@ -71,9 +74,36 @@ def make_targets(
     return targets
 
 
-def _new_node(segmentation: slicer.vtkMRMLSegmentationNode, volume) -> slicer.vtkMRMLSegmentationNode:
-    scene = segmentation.GetScene()
-    name = scene.GenerateUniqueName(f"{segmentation.GetName()} propagated")
+def targets_of_labels(
+    kind: str,
+    segmentation: slicer.vtkMRMLSegmentationNode | None,
+    labels: Sequence[Label],
+    volume: slicer.vtkMRMLScalarVolumeNode,
+) -> dict[str, Target]:
+    """A target per label's name: the segment of that name where ``kind`` allows it, else a new one in the label's
+    colour; without a segmentation, in a new one.
+
+    Raises:
+        InputError: ``kind`` is none of TARGETS.
+    """
+    if kind not in TARGETS:
+        raise InputError(f"There is no target {kind!r}; use one of {', '.join(TARGETS)}.")
+    fresh = segmentation is None or kind == NEW_SEGMENTATION
+    into = _new_node(volume, volume, "segmentation") if fresh else segmentation
+    content, targets = into.GetSegmentation(), {}
+    for label in labels:
+        there = "" if fresh or kind == NEW_SEGMENT else content.GetSegmentIdBySegmentName(label.name)
+        if there:
+            targets[label.name] = Target(into, there)
+            continue
+        new_id = content.AddEmptySegment(content.GenerateUniqueSegmentID(label.name), label.name, label.colour)
+        targets[label.name] = Target(into, new_id, True, fresh)
+    return targets
+
+
+def _new_node(named_after, volume, suffix: str = "propagated") -> slicer.vtkMRMLSegmentationNode:
+    scene = volume.GetScene()
+    name = scene.GenerateUniqueName(f"{named_after.GetName()} {suffix}")
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)

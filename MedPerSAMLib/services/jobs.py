@@ -20,7 +20,8 @@ from typing import Any
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.errors import Cancelled, MedPerSAMError
 
-STEP, SLICE, NOTE, FINISHED, FAILED, CANCELLED = "step", "slice", "note", "finished", "failed", "cancelled"
+STEP, SLICE, NOTE, SO_FAR = "step", "slice", "note", "so far"
+FINISHED, FAILED, CANCELLED = "finished", "failed", "cancelled"
 """Kinds of news; the last three end a job."""
 
 
@@ -31,8 +32,8 @@ class News:
     Attributes:
         job: its number.
         kind: one of the constants above.
-        content: STEP (phase, done, total); SLICE (key, index, mask, confidence); NOTE sentence; FINISHED what the work
-            returned; FAILED (sentence, details); CANCELLED None.
+        content: STEP (phase, done, total); SLICE (key, index, mask, confidence); NOTE sentence; SO_FAR what would
+            be kept if the job ended now; FINISHED what the work returned; FAILED (sentence, details); CANCELLED None.
     """
 
     job: int
@@ -67,6 +68,10 @@ class JobProgress(Progress):
 
     def note(self, sentence: str) -> None:
         self._put(NOTE, sentence)
+
+    def so_far(self, content: Any) -> None:
+        """Hand over what would be kept if the job ended now."""
+        self._put(SO_FAR, content)
 
     def _put(self, kind: str, content) -> None:
         if not self._stop.is_set():

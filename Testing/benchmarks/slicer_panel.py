@@ -1,7 +1,7 @@
 """Measures what a user feels in the module: event-loop gaps during a run, cancel to idle, one slice written, a
 correction's time.
 
-Usage: ``python Testing/benchmarks/slicer_panel.py [--method med-persam] [--json FILE]``. Runs the real widget class on
+Usage: ``python Testing/benchmarks/slicer_panel.py [--method med-persam | --learner autosam-cnn] [--json FILE]``. Runs the real widget class on
 PySide6 off screen with the stand-ins of Testing/slicer_module, on the embedded sample; a 10 ms timer measures the gaps.
 """
 
@@ -121,6 +121,46 @@ def measure(method: str) -> dict:
     return report
 
 
+def measure_learning(learner: str) -> dict:
+    """Gaps while the sample, all of it outlined, is learned from, and while the profile is applied to it."""
+    import SimpleITK
+
+    from MedPerSAMLib.mrml.sample_data import load_sample
+    from MedPerSAMLib.sample import sample_paths
+    from MedPerSAMLib.sample.phantom import LABELS
+
+    module = qt_stand_ins.module()
+    build.clear()
+    volume, _ = load_sample()
+    finished = build.segmentation_node(volume, *LABELS.values())
+    truth = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(sample_paths().truth)))
+    for value, name in LABELS.items():
+        build.paint(finished, name, volume, truth == value)
+    widget = module.MedPerSAMWidget()
+    widget.setup()
+    widget.enter()
+    parameters, state = widget._parameters, widget.presenter.state
+    parameters.volume, parameters.segmentation, parameters.segmentIDs = volume, finished, []
+    parameters.device, parameters.learner = "cpu", learner
+    widget.ui.addCaseButton.click()
+    report, meter = {"learner": learner, "volume": list(truth.shape)}, GapMeter()
+    for name, button in (("fit", widget.ui.fitButton), ("apply", widget.ui.applyButton)):
+        meter.start()
+        begin = time.perf_counter()
+        button.click()
+        pressed = time.perf_counter() - begin
+        wait_until(lambda: state.phase in ("finished", "idle", "failed"))
+        seconds = round(time.perf_counter() - begin, 2)
+        report[name] = {"phase": state.phase, "seconds": seconds, "press_ms": round(pressed * 1e3, 1), **meter.stop()}
+        parameters.segmentation = None
+    widget.ui.fitButton.click()
+    wait_until(lambda: state.status.startswith("Training: 2"), 300)
+    widget.ui.fitButton.click()
+    report["cancel_to_idle_s"] = round(wait_until(lambda: state.phase == "idle"), 3)
+    widget.cleanup()
+    return report
+
+
 def _cancels(widget, state, seconds: float) -> dict[str, float]:
     """Seconds from the press on Cancel to idle, pressed at several moments of a run without cached embeddings."""
     taken = {}
@@ -160,9 +200,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", default="med-persam")
+    parser.add_argument("--learner", help="measure a fit of this method and its application instead")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    report = measure(arguments.method)
+    report = measure(arguments.method) if arguments.learner is None else measure_learning(arguments.learner)
     print(json.dumps(report, indent=1))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1), encoding="utf-8")

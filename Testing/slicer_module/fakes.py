@@ -28,6 +28,7 @@ class FakeParameters:
     firstSlice: int = 0
     lastSlice: int = 0
     keepFinished: bool = False
+    learner: str = "autosam-cnn"
 
 
 class FakeClock:

@@ -5,23 +5,28 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scene as build
 import vtk
 from fakes import FakeDependencies, FakeParameters
+from learned import made_up_profile
+from slow_learning import slow_apply, slow_fit
 
 from MedPerSAMLib.core import methods
-from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml import applied_run, learning_logic
+from MedPerSAMLib.mrml.learning_logic import LearningLogic
 from MedPerSAMLib.mrml.panel_state import BUSY, PHASES
 from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.services.jobs import Jobs
+from MedPerSAMLib.services.learning.profile import Label
 from MedPerSAMLib.services.models.store import ModelStore
 
-SEQUENCES, LENGTH = 200, 20
+SEQUENCES, LENGTH = 200, 26
 SHAPE = (10, 14, 16)
 
 
@@ -35,7 +40,7 @@ class User:
         seed: of everything random.
     """
 
-    def __init__(self, scene, presenter: Presenter, logic: PropagationLogic, seed: int) -> None:
+    def __init__(self, scene, presenter: Presenter, logic: LearningLogic, seed: int) -> None:
         self.scene, self.presenter, self.logic, self.random = scene, presenter, logic, random.Random(seed)
         self.drawn: dict[tuple[str, str, int], np.ndarray] = {}
         self.done: list[str] = []
@@ -68,6 +73,14 @@ class User:
             self.choose_target,
             self.choose_range,
             self.delete_segment,
+            self.add_case,
+            self.add_case,
+            self.remove_case,
+            self.fit,
+            self.fit,
+            self.apply,
+            self.apply,
+            self.apply_again,
         ]
         action = self.random.choice(actions)
         self.done.append(action.__name__)
@@ -204,6 +217,35 @@ class User:
                 self.random.randrange(5, SHAPE[0]),
             )
 
+    def add_case(self) -> None:
+        self.presenter.learning.add_case()
+
+    def remove_case(self) -> None:
+        self.presenter.learning.remove_case(self.random.randrange(3))
+
+    def fit(self) -> None:
+        """Starts a fit, or cancels one."""
+        if self.presenter.parameters is not None:
+            self.presenter.parameters.learner = self.random.choice(["autosam-cnn", "autosam-cnn", "autosam-vit"])
+            self.presenter.learning.press_fit()
+
+    def apply(self) -> None:
+        """Applies the profile, or cancels that; from time to time one that was fitted elsewhere."""
+        learning = self.presenter.learning
+        if learning.profile is None and self.random.random() < 0.5:
+            labels = (Label("Liver", (0.8, 0.4, 0.3)), Label("Spleen", (0.6, 0.1, 0.4)))
+            learning.profile = replace(made_up_profile(), labels=labels, directions="")
+        learning.press_apply()
+
+    def apply_again(self) -> None:
+        for node_id in self.presenter.learning.points._nodes.values():
+            node = self.scene.GetNodeByID(node_id)
+            if node is not None and node.GetNumberOfControlPoints():
+                node.SetNthControlPointPositionWorld(0, self.random.randrange(9), 3.0, 10.0)
+                if self.random.random() < 0.2:
+                    self.scene.RemoveNode(node)
+        self.presenter.learning.apply_again()
+
     # Help
 
     def choose(self, parameters, volume, segmentation, segment_ids) -> None:
@@ -243,14 +285,16 @@ def jobs():
 def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
     monkeypatch.setitem(methods.METHODS, "slow-copy", "slow_method:SlowCopy")
     monkeypatch.setitem(methods.METHODS, "broken", "slow_method:BrokenMethod")
+    monkeypatch.setattr(learning_logic, "fit_profile", slow_fit)
+    monkeypatch.setattr(applied_run, "apply_profile", slow_apply)
     from MedPerSAMLib.mrml import presenter as module
     from MedPerSAMLib.mrml.method_list import MethodRow
 
     monkeypatch.setattr(module, "method_row", lambda name: MethodRow(name, name, False))
-    ends, runs = [], 0
+    ends, runs, profiles = [], 0, 0
     for seed in range(SEQUENCES):
         scene.Clear(0)
-        logic = PropagationLogic()
+        logic = LearningLogic()
         presenter = Presenter(scene, logic, jobs, FakeDependencies(), ModelStore(tmp_path))
         user = User(scene, presenter, logic, seed)
         try:
@@ -265,12 +309,14 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
             _check_scene(scene, "redo" in user.done)
             presenter.close(timeout_s=2.0)
             runs += next(logic._numbers) - 1
+            profiles += presenter.learning.profile is not None
         except Exception as error:
             raise AssertionError(f"sequence {seed}: {user.done}: {error!r}") from error
     # How far a run gets between two actions depends on the machine, and with it how many are started.
     assert runs > SEQUENCES // 2, "too few propagations were started to mean anything"
     print(runs, "runs;", {phase: ends.count(phase) for phase in set(ends)})
     assert {"finished", "idle"} <= set(ends)
+    assert profiles > SEQUENCES // 20, "too few profiles were there to mean anything"
 
 
 def _check_scene(scene, redone: bool) -> None:
@@ -290,3 +336,4 @@ def _check_scene(scene, redone: bool) -> None:
     for i in range(tables.GetNumberOfItems()):
         assert tables.GetItemAsObject(i).GetNumberOfColumns() == 3
     assert scene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode") == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 0

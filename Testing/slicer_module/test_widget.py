@@ -15,9 +15,10 @@ pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
 import qt_stand_ins
 from fakes import FakeJobs
 
+from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
-from MedPerSAMLib.services.jobs import FAILED, SLICE, STEP
+from MedPerSAMLib.services.jobs import FAILED, FINISHED, SLICE, SO_FAR, STEP
 
 
 @pytest.fixture
@@ -103,9 +104,12 @@ def test_every_button_can_be_pressed(case, monkeypatch):
     widget, _, _, ball = case
     finish(widget, ball)
     opened = []
+    dialog = qt_stand_ins.QtWidgets.QFileDialog
+    monkeypatch.setattr(dialog, "getSaveFileName", lambda *_: ("", ""))
+    monkeypatch.setattr(dialog, "getOpenFileName", lambda *_: ("", ""))
     monkeypatch.setattr(qt_stand_ins.QtGui.QDesktopServices, "openUrl", lambda url: opened.append(url) or True)
     buttons = [w for w in vars(widget.ui).values() if isinstance(w, qt_stand_ins.QtWidgets.QPushButton)]
-    assert len(buttons) == 15
+    assert len(buttons) == 23
     for button in buttons:
         if button is not widget.ui.mainButton:
             button.click()
@@ -193,6 +197,78 @@ def test_panel_is_pictured_in_each_phase(case, tmp_path):
     widget.jobs.put(FAILED, (sentence, "Traceback"))
     widget._tick()
     picture("failed")
+
+
+def test_learning_by_buttons(case, scene, tmp_path, monkeypatch):
+    """Add, fit, cancel, save, load, apply, discard, remove: with the buttons of the section alone."""
+    from learned import case as finished_case
+    from learned import made_up_profile
+
+    widget, *_ = case
+    ui, section = widget.ui, widget.presenter.learning.state
+    assert ui.learnerCombo.count() == 7 and ui.learnerCombo.currentData() == "autosam-cnn"
+    assert not ui.fitButton.isEnabled() and "Add at least one" in ui.fitButton.toolTip()
+    volume, segmentation, labels = finished_case("first")
+    widget._parameters.volume, widget._parameters.segmentation = volume, segmentation
+    ui.addCaseButton.click()
+    assert ui.casesList.item(0).text() == "first  +  first organs"
+    ui.learnerCombo.setCurrentIndex(3)
+    assert widget._parameters.learner == "promise"
+    ui.fitButton.click()
+    assert ui.fitButton.text() == "Cancel" and not ui.mainButton.isEnabled() and not ui.applyButton.isEnabled()
+    assert "A fit is running" in ui.mainButton.toolTip() and "A fit is running" in ui.applyButton.toolTip()
+    widget.jobs.put(STEP, ("training", 30, 60))
+    widget.jobs.put(SO_FAR, made_up_profile(30, finished=False))
+    widget._tick()
+    assert ui.learningProgressBar.value() == 50 and ui.curveButton.isEnabled()
+    ui.curveButton.click()
+    ui.fitButton.click()
+    widget.jobs.put(FINISHED, made_up_profile(30, finished=False))
+    widget._tick()
+    assert "best profile so far is kept" in ui.learningStatusLabel.text() and ui.fitButton.text() == "Fit"
+
+    dialog, path = qt_stand_ins.QtWidgets.QFileDialog, str(tmp_path / "organs.safetensors")
+    monkeypatch.setattr(dialog, "getSaveFileName", lambda *_: (path, ""))
+    monkeypatch.setattr(dialog, "getOpenFileName", lambda *_: path)  # as PythonQt answers
+    ui.saveProfileButton.click()
+    assert "saved as organs.safetensors" in ui.profileLabel.text()
+    ui.loadProfileButton.click()
+    widget.jobs.put(FINISHED, widget.jobs.submitted[-1](None))
+    widget._tick()
+    assert "is loaded" in ui.learningStatusLabel.text()
+
+    ui.targetCombo.setCurrentIndex(2)
+    ui.applyButton.click()
+    assert ui.applyButton.text() == "Cancel"
+    results = {}
+    for number, name in enumerate(("Liver", "Spleen"), start=1):
+        mask, everything = labels == number, np.ones(len(labels), bool)
+        results[name] = Propagation(mask, np.full(len(labels), 0.5, np.float32), mask.any(axis=(1, 2)), everything)
+    widget.jobs.put(FINISHED, results)
+    for _ in range(4):
+        widget._tick()
+    made = widget._parameters.segmentation
+    assert made is not segmentation and ui.confidenceTable.model().rowCount() == len(labels)
+    ui.worstButton.click()
+    assert ui.acceptButton.isEnabled() and "no points" in ui.applyAgainButton.toolTip()
+    ui.discardButton.click()
+    assert made.GetScene() is None
+    ui.removeCaseButton.click()
+    assert section.cases == () and not ui.removeCaseButton.isEnabled()
+
+
+def test_deleted_case_leaves_the_list_by_itself(case, scene):
+    from learned import case as finished_case
+
+    widget, *_ = case
+    volume, segmentation, _ = finished_case("first")
+    widget._parameters.volume, widget._parameters.segmentation = volume, segmentation
+    widget.ui.addCaseButton.click()
+    widget._parameters.volume = None
+    scene.RemoveNode(segmentation)
+    for _ in range(12):
+        widget._tick()
+    assert widget.ui.casesList.count() == 0
 
 
 def test_stand_ins_are_not_what_slicer_has():

@@ -53,6 +53,8 @@ class Profile:
         trained_on: names of the training cases.
         validated_on: names of the validation cases; empty where slices of the training cases were held out.
         axis: array axis (0 axial, 1 coronal, 2 sagittal of an upright volume) along which slices were taken.
+        directions: patient directions that rows and columns of the training slices run towards, such as "PL"; empty where
+            they are not known.
     """
 
     fitted: Fitted
@@ -63,6 +65,7 @@ class Profile:
     trained_on: tuple[str, ...] = ()
     validated_on: tuple[str, ...] = ()
     axis: int = 0
+    directions: str = ""
 
     def check_model(self, loaded: LoadedModel | None) -> None:
         """Raise ModelError unless ``loaded`` is the very model that the profile was fitted on."""
@@ -150,6 +153,7 @@ class Profile:
             "trained_on": self.trained_on,
             "validated_on": self.validated_on,
             "axis": self.axis,
+            "directions": self.directions,
             "settings": dict(fitted.settings),
             "curve": [asdict(point) for point in fitted.curve],
             "steps": fitted.steps,
@@ -180,7 +184,7 @@ class Profile:
         names: Sequence[str] = values["trained_on"]
         return cls(
             fitted, labels, values["model"], values["model_checksum"], values["seed"], tuple(names),
-            tuple(values["validated_on"]), values["axis"],
+            tuple(values["validated_on"]), values["axis"], values.get("directions", ""),
         )  # fmt: skip
 
 

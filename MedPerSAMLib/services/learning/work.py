@@ -32,6 +32,7 @@ class FitOrder:
         seed: of everything random.
         axis: array axis along which the slices of the volume nodes or files were taken.
         resume: an unfinished profile to go on from.
+        directions: patient directions of rows and columns, such as "PL"; empty where they are not known.
     """
 
     training: tuple[LabelledVolume, ...]
@@ -43,6 +44,7 @@ class FitOrder:
     seed: int = 0
     axis: int = 0
     resume: Profile | None = None
+    directions: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ def fit_profile(order: FitOrder, listener, keep: Callable[[Profile], None] = lam
         Cancelled: the listener asked for it before there was anything to keep.
         MedPerSAMError: a case, the model, or the profile to resume does not fit.
     """
-    from MedPerSAMLib.core.learn.fit import fit
-
     _check_order(order)
     loaded = load_model(order.method, order.model, order.device, listener)
+    from MedPerSAMLib.core.learn.fit import fit  # torch is there by now: its import must not stop a waiting panel
+
     empty = Profile(
         None,
         order.labels,
@@ -92,6 +94,7 @@ def fit_profile(order: FitOrder, listener, keep: Callable[[Profile], None] = lam
         tuple(case.name for case in order.training),
         tuple(case.name for case in order.validation),
         order.axis,
+        order.directions,
     )
     if order.resume is not None:
         _check_resume(order, order.resume, loaded)
@@ -137,10 +140,10 @@ def apply_profile(
         Cancelled: the listener asked for it.
         MedPerSAMError: the volume or the model does not fit.
     """
-    from MedPerSAMLib.core.learn.apply import apply
-
     profile = order.profile
     loaded = load_model(profile.fitted.method, order.model or profile.model, order.device, listener)
+    from MedPerSAMLib.core.learn.apply import apply  # as in fit_profile
+
     profile.check_model(loaded)
     predictor = None if loaded is None else loaded.predictor
     return apply(profile.fitted, predictor, order.volume, listener, on_slice, order.moved)
