@@ -44,10 +44,10 @@ class FitSettings:
 OF_METHOD: Mapping[str, FitSettings] = {
     # Copies of SAM's own decoder start trained, and cost several times as much a step.
     "autosam-vit": FitSettings(learning_rate=5e-4, steps=120, batch=4),
-    "promise": FitSettings(learning_rate=1e-3, steps=200),
-    "promise-apm": FitSettings(learning_rate=1e-3, steps=200),
-    "promise-queries": FitSettings(learning_rate=1e-3, steps=200),
-    "promise-ips": FitSettings(learning_rate=1e-3, steps=200),
+    "promise": FitSettings(learning_rate=1e-3, steps=150),
+    "promise-apm": FitSettings(learning_rate=1e-3, steps=150),
+    "promise-queries": FitSettings(learning_rate=1e-3, steps=150),
+    "promise-ips": FitSettings(learning_rate=1e-3, steps=150),
 }
 """Where a method needs other settings than the rest."""
 
