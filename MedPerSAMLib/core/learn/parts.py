@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from MedPerSAMLib.core.learn.heads import CnnHead, LinearHead
+from MedPerSAMLib.core.learn.heads import LinearHead
 from MedPerSAMLib.core.learn.inputs import Inputs, inner_features_are_small
 from MedPerSAMLib.core.learn.locator import Locator
 from MedPerSAMLib.core.learn.losses import segmentation_loss
@@ -65,7 +65,7 @@ def _build(method: str, predictor: Predictor | None, classes: int, sizes: Mappin
         return UNet(classes)
     width, levels = sizes["width"], sizes["levels"]
     if method == "autosam-cnn":
-        return CnnHead(sizes["features"], classes)
+        return UNet(classes, sizes["features"])
     if method == "autosam-linear":
         return LinearHead(sizes["features"], classes)
     if method == "autosam-vit":

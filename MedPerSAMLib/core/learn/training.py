@@ -164,7 +164,9 @@ class Training:
         rate = s.learning_rate * rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / s.steps)))
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        with fast_precision(self._device):
+        # What the part itself draws (channels left out) follows the step, too.
+        with torch.random.fork_rng(devices=[]), fast_precision(self._device):
+            torch.manual_seed(self._seed * 1_000_003 + step)
             loss = loss_of(self.part, inputs, labels, self._weights, generator)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
