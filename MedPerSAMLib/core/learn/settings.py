@@ -26,9 +26,9 @@ class FitSettings:
         located: examples and steps for learning where to look closer.
     """
 
-    examples: int = 300
+    examples: int = 400
     memory_bytes: float = 1.2e9
-    steps: int = 200
+    steps: int = 350
     batch: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
@@ -43,11 +43,11 @@ class FitSettings:
 
 OF_METHOD: Mapping[str, FitSettings] = {
     # Copies of SAM's own decoder start trained, and cost several times as much a step.
-    "autosam-vit": FitSettings(learning_rate=5e-4, steps=120, batch=4),
-    "promise": FitSettings(learning_rate=1e-3, steps=150),
-    "promise-apm": FitSettings(learning_rate=1e-3, steps=150),
-    "promise-queries": FitSettings(learning_rate=1e-3, steps=150),
-    "promise-ips": FitSettings(learning_rate=1e-3, steps=150),
+    "autosam-vit": FitSettings(learning_rate=5e-4, steps=120, batch=4, examples=300),
+    "promise": FitSettings(learning_rate=1e-3, steps=150, examples=300),
+    "promise-apm": FitSettings(learning_rate=1e-3, steps=150, examples=300),
+    "promise-queries": FitSettings(learning_rate=1e-3, steps=150, examples=300),
+    "promise-ips": FitSettings(learning_rate=1e-3, steps=150, examples=300),
 }
 """Where a method needs other settings than the rest."""
 
