@@ -13,9 +13,13 @@ from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, load_tiny, tiny_c
 from MedPerSAMLib.core.warp.network import WarpNetwork, compose, integrate, load_warp, warp
 from MedPerSAMLib.weights import weights_path
 from Testing.training.fields import Random
+from Testing.training.grow import grow_tiny
 from Testing.training.looks import render
+from Testing.training.prompt_tokens import embed_points_without_waiting
 from Testing.training.prompts import draw_boxes
 from Testing.training.samples import draw_images, draw_targets
+from Testing.training.source import Source
+from Testing.training.weights import save_half
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +114,41 @@ def test_every_preset_can_be_encoded(tiny):
     random = Random(1)
     frames = render(random, draw_scene(random, 1), "mr", 64)[:, 0]
     assert torch.isfinite(Predictor(tiny).encode(frames)).all()
+
+
+def test_a_deeper_model_starts_as_the_shallower_one(tmp_path):
+    torch.manual_seed(0)
+    shallow, path = TinyConfig(depths=(1, 1, 1), attention=1), tmp_path / "shallow.safetensors"
+    save_half(build_tiny(shallow).half().float().state_dict(), path, tiny_metadata(shallow))
+    before, after = load_tiny(path), grow_tiny(path, TinyConfig(depths=(1, 2, 2), attention=2)).eval()
+    frame = torch.rand(1, 3, 256, 256)
+    with torch.inference_mode():
+        assert torch.allclose(before.image_encoder(frame), after.image_encoder(frame), atol=1e-5)
+    with pytest.raises(ValueError, match="does not fit"):
+        grow_tiny(path, TinyConfig(width=64))
+
+
+def test_training_embeds_points_as_segment_anything_does(tiny):
+    patched = build_tiny(tiny_config_of("tiny"))
+    patched.load_state_dict(tiny.state_dict())
+    embed_points_without_waiting(patched)
+    points, labels = torch.rand(2, 4, 2) * 256, torch.tensor([[1, 0, -1, 1], [0, -1, -1, 1]])
+    boxes = torch.tensor([[20.0, 20, 90, 90]] * 2)
+    for given in (None, boxes):
+        expected, _ = tiny.prompt_encoder(points=(points, labels), boxes=given, masks=None)
+        found, _ = patched.prompt_encoder(points=(points, labels), boxes=given, masks=None)
+        assert torch.allclose(found, expected, atol=1e-6)
+
+
+def tiny_config_of(name: str) -> TinyConfig:
+    with safe_open(str(weights_path(name)), framework="pt") as file:
+        return tiny_config(file.metadata())
+
+
+def test_groups_of_images_depend_on_seed_and_number_only():
+    warper = load_warp(weights_path("warp")).requires_grad_(False)
+    both = Source(3, 0, 1, warper, 1, "cpu")
+    both.next()
+    second = both.next()
+    alone = Source(3, 1, 2, warper, 1, "cpu").next()
+    assert torch.equal(second.frames, alone.frames) and torch.equal(second.labels, alone.labels)

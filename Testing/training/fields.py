@@ -16,15 +16,24 @@ def spline_matrix(size: int, cells: int, device: str) -> torch.Tensor:
     distance = (position[:, None] - (torch.arange(cells + 3, device=device)[None] - 1)).abs()
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = (2 - distance).clamp(min=0) ** 3 / 6
-    return torch.where(distance < 1, near, far)
+    return _finished(torch.where(distance < 1, near, far))
+
+
+def _finished(cached: torch.Tensor) -> torch.Tensor:
+    """The tensor, once the device has computed it: what is cached may next be read on another stream."""
+    if cached.is_cuda:
+        torch.cuda.current_stream().synchronize()
+    return cached
 
 
 class Random:
-    """Draws of one seeded torch generator on one device."""
+    """Draws of a seeded torch generator on one device; single numbers come from the CPU, so that none waits for a GPU."""
 
     def __init__(self, seed: int, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        on_cpu = self.device.type == "cpu"
+        self._host = self.generator if on_cpu else torch.Generator().manual_seed(seed)
 
     def uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
         """Uniform in low..high."""
@@ -48,16 +57,20 @@ class Random:
 
     def scalar(self, low: float, high: float) -> float:
         """One number, uniform."""
-        return float(self.uniform(low, high, 1))
+        return float(torch.rand(1, generator=self._host) * (high - low) + low)
 
     def happens(self, probability: float) -> bool:
         """One draw of an event."""
-        return bool(self.chance(probability, 1))
+        return bool(torch.rand(1, generator=self._host) < probability)
 
     def choice(self, options: list, weights: list[float] | None = None):
         """One of the options."""
         weight = torch.ones(len(options)) if weights is None else torch.tensor(weights)
-        return options[int(torch.multinomial(weight.to(self.device), 1, generator=self.generator))]
+        return options[int(torch.multinomial(weight, 1, generator=self._host))]
+
+    def number(self, low: int, high: int) -> int:
+        """One integer in low..high - 1."""
+        return int(torch.randint(low, high, (1,), generator=self._host))
 
     def smooth(self, shape: tuple[int, ...], size: int, cells: int) -> torch.Tensor:
         """(*shape, size, size) smooth normal fields (about unit variance) with about ``cells`` bumps along a side."""
@@ -84,7 +97,7 @@ def cubic_matrix(size: int, grid: int, device: str) -> torch.Tensor:
     weights = torch.cat([(-t + 2 * t**2 - t**3) / 2, 1 - 2.5 * t**2 + 1.5 * t**3,
                          (t + 4 * t**2 - 3 * t**3) / 2, (t**3 - t**2) / 2], dim=1)  # fmt: skip
     index = (first[:, None].long() + torch.arange(-1, 3, device=device)).clamp(0, grid - 1)
-    return torch.zeros(size, grid, device=device).scatter_add_(1, index, weights).bfloat16()
+    return _finished(torch.zeros(size, grid, device=device).scatter_add_(1, index, weights).bfloat16())
 
 
 def enlarge(images: torch.Tensor, size: int) -> torch.Tensor:

@@ -95,7 +95,7 @@ def draw_points(random: Random, mask: torch.Tensor, single: bool) -> tuple[torch
     keep = torch.rand(count, MOST, generator=random.generator, device=mask.device) < random.uniform(0.15, 1, count, 1)
     keep[:, 0] = True
     few = random.chance(0.3, count)
-    keep[few, 3:] = False
+    keep[:, 3:] &= ~few[:, None]
     return _to_frame(random, points), labels.masked_fill(~keep, -1)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
 from torch.nn import functional as F
 
+from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.warp.network import WarpNetwork, warp
 from Testing.training.fields import Random
 from Testing.training.looks import draw_preset, render
@@ -14,6 +16,7 @@ from Testing.training.prompts import spoil
 from Testing.training.shapes import ORGANS, Scene, draw_scene, labels
 
 MASK = 128  # side of masks and mask prompts
+WHOLE = 0.4  # share of targets that include what is nested in them: people ask for heads more often than for skulls
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,19 @@ class Replay:
     """Groups of images drawn lately; each is shown several times, mirrored, with other targets and prompts.
 
     Args:
-        capacity: groups kept.
         fresh: share of new groups in a batch.
+        capacity: groups kept.
     """
 
-    def __init__(self, capacity: int = 48, fresh: float = 0.34) -> None:
+    def __init__(self, fresh: float, capacity: int = 48) -> None:
         self.capacity, self.fresh = capacity, fresh
         self.groups: list[Images] = []
 
-    def draw(self, random: Random, warper: WarpNetwork, groups: int, volumes: int) -> Images:
-        """As :func:`draw_images`, partly from the store."""
+    def draw(self, random: Random, draw_group: Callable[[], Images], groups: int) -> Images:
+        """``groups`` groups in one batch, partly from the store."""
         new = groups if len(self.groups) < groups else max(1, round(groups * self.fresh))
-        batch = [draw_images(random, warper, 1, volumes) for _ in range(new)]
-        old = [self.groups[int(random.integers(0, len(self.groups), 1))] for _ in range(groups - new)]
+        batch = [draw_group() for _ in range(new)]
+        old = [self.groups[random.number(0, len(self.groups))] for _ in range(groups - new)]
         self.groups = (self.groups + batch)[-self.capacity :]
         parts = [mirror(random, images) for images in batch + old]
         return Images(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Images)))
@@ -87,9 +90,11 @@ def draw_images(random: Random, warper: WarpNetwork, groups: int, volumes: int) 
                       _members(scene).repeat(2, 1, 1)))  # fmt: skip
     frames, label, other_label, other_frames, members = (torch.cat(part) for part in zip(*parts))
     small = lambda x: F.avg_pool2d(x.mean(1, keepdim=True), x.shape[-1] // MASK)
-    with torch.no_grad(), torch.autocast(random.device.type, dtype=torch.bfloat16):
+    with torch.no_grad(), fast_precision(random.device):
         field = warper(small(other_frames), small(frames)).float()
-    return Images(frames, label, other_label, field, members, *_target_weights(frames, label, other_label, members.shape[1]))
+    return Images(
+        frames, label, other_label, field, members, *_target_weights(frames, label, other_label, members.shape[1])
+    )
 
 
 def _target_weights(
@@ -105,7 +110,7 @@ def _target_weights(
     weight = weight / (1 + 4 * _count(edge, count) / here.clamp(min=1).sqrt()) ** 2
     weight[:, : ORGANS[0]] *= 0.04
     # What cannot be seen teaches little; some of it stays, because real neighbours can be alike too.
-    weight = weight * (0.05 + (_contrast(frames, label, count) / 0.12).clamp(max=1) ** 1.5)
+    weight = weight * (0.05 + (_contrast(frames, label, count) / 0.06).clamp(max=1) ** 1.5)
     return here, weight + 1e-6
 
 
@@ -152,7 +157,7 @@ def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Te
     count = images.members.shape[1]
     rows = torch.arange(len(chosen), device=chosen.device)
     own = F.one_hot(chosen, count).bool()
-    whole = random.chance(0.12, len(chosen), 1) & (images.area[rows, chosen] > 0)[:, None]
+    whole = random.chance(WHOLE, len(chosen), 1) & (images.area[rows, chosen] > 0)[:, None]
     member = torch.where(whole, images.members[rows, chosen], own)
     mask = member.gather(1, images.labels.flatten(1)).view_as(images.labels)[:, None].float()
     neighbour = member.gather(1, images.neighbour_labels.flatten(1)).view_as(images.labels)[:, None].float()

@@ -48,9 +48,10 @@ class Scene:
     def at(self, size: int) -> torch.Tensor:
         """(n, S, K, size, size) bfloat16 level sets with the shells cut out of their surfaces."""
         levels = enlarge(self.levels, size)
-        rows, slots = torch.nonzero(self.shell > 0, as_tuple=True)
-        if len(rows):
-            levels[rows, :, slots] = levels[rows, :, slots].abs() - self.shell[rows, slots].view(-1, 1, 1, 1).bfloat16()
+        for slot in ORGANS + SHEETS:
+            thickness = self.shell[:, slot].view(-1, 1, 1, 1).bfloat16()
+            solid = levels[:, :, slot]
+            levels[:, :, slot] = torch.where(thickness > 0, solid.abs() - thickness, solid)
         return levels
 
 
@@ -124,12 +125,12 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
         nested = random.chance(0.3, n) & exists[:, slot - 1]
         if slot == main:
             nested &= False
-        parent[nested, slot] = slot - 1
-        offset[nested, slot] = random.log_uniform(0.03, 0.25, n)[nested]
+        parent[:, slot] = torch.where(nested, slot - 1, parent[:, slot])
+        offset[:, slot] = torch.where(nested, random.log_uniform(0.03, 0.25, n), offset[:, slot])
     # Two shapes with one label: paired or repeated structures.
     for slot in ORGANS[1:]:
         shared = random.chance(0.1, n)
-        group[shared, slot] = group[shared, slot - 1]
+        group[:, slot] = torch.where(shared, group[:, slot - 1], group[:, slot])
     thin = random.chance(0.08, n, len(ORGANS))
     shell[:, list(ORGANS)] = thin * random.log_uniform(0.012, 0.06, n, len(ORGANS))
     shell[:, list(SHEETS)] = random.log_uniform(0.008, 0.04, n, 1)
@@ -138,7 +139,7 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
     weight[:, list(SPECKS)] = 0.0
     offset[:, list(SPECKS)] = random.uniform(0.25, 0.6, n, len(SPECKS))
     parent_specks = random.integers(ORGANS[0], ORGANS[-1] + 1, n, len(SPECKS))
-    parent_specks[random.chance(0.5, n, len(SPECKS))] = main
+    parent_specks = parent_specks.masked_fill(random.chance(0.5, n, len(SPECKS)), main)
     exists[:, list(SPECKS)] = random.chance(0.45, n, len(SPECKS))
 
     shrink = torch.where(unzoomed, 0.55, 1.0)[:, None]
@@ -202,7 +203,7 @@ def _cut(random, centre, radius, aspect, angle, exponent, bend, weight, rough, f
     tall[:, [BODY, RIM]] *= 3
     w = ((depth[:, :, None] - middle[:, None]) / tall[:, None])[..., None, None]
     power = exponent.view(n, 1, k, 1, 1)
-    reach = (u.abs().clamp(1e-3, 30) ** power + v.abs().clamp(1e-3, 30) ** power + w.abs().clamp(1e-3, 30) ** power)
+    reach = u.abs().clamp(1e-3, 30) ** power + v.abs().clamp(1e-3, 30) ** power + w.abs().clamp(1e-3, 30) ** power
     reach = reach ** (1 / power)
 
     coarse_phase = depth / 1.0 * random.uniform(0.5, 3.0, n, 1)

@@ -4,7 +4,8 @@
 
 On a CPU two workers of one thread each, which average their gradients, are faster than one process of two threads.
 
-With ``--start`` an earlier model is trained on, usually with ``--coarse 0`` and a lower ``--rate``.
+With ``--start`` an earlier model is trained on, usually with ``--coarse 0``; it may have fewer blocks than the new one.
+On a GPU: ``--workers 1 --groups 4 --volumes 16``.
 
 The first part of the schedule runs at half resolution, which is four times faster and teaches what prompts mean.
 Each image is encoded once and decoded with several prompt sets, each for another structure; half of them get a second
@@ -26,13 +27,17 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
+from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.sam.predictor import Prompts, decode
-from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, load_tiny, tiny_metadata
+from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, tiny_metadata
 from MedPerSAMLib.core.warp.network import WarpNetwork, load_warp
 from Testing.training.curve import draw_curve
 from Testing.training.fields import Random
+from Testing.training.grow import grow_tiny
+from Testing.training.prompt_tokens import embed_points_without_waiting
 from Testing.training.prompts import KINDS, draw_boxes, draw_prompts
 from Testing.training.samples import Replay, draw_images, draw_targets
+from Testing.training.source import Source
 from Testing.training.weights import Average, save_half
 
 VALIDATION_SEED = 987_654_321
@@ -129,7 +134,7 @@ def halve(prompts: Prompts) -> Prompts:
 
 
 @torch.no_grad()
-def validate(sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: int = 8) -> dict[str, float]:
+def validate(sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: int) -> dict[str, float]:
     """Mean Dice on a fixed set of generated images per prompt kind, of the carried masks themselves, and IoU error."""
     sam.eval()
     totals: dict[str, list[torch.Tensor]] = {}
@@ -138,7 +143,7 @@ def validate(sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: in
         images = draw_images(random, warper, 4, 2)
         truth, _, carried = draw_targets(random, images)
         exists = truth.sum((1, 2, 3)) > 0
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with fast_precision(torch.device(device)):
             embeddings = sam.image_encoder(normalise(sam, images.frames))
             for kind in VALIDATION_KINDS:
                 logits, predicted = decode(sam, embeddings, draw_prompts(random, kind, truth, carried))
@@ -159,6 +164,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
     """Train until the schedule ends, as worker ``rank`` of ``options.workers``."""
     folder, device = options.folder, options.device
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = True
     if options.workers > 1:
         torch.set_num_threads(1)
         os.setsid()  # Linux shares the processor by session: two workers should count as two
@@ -166,15 +172,18 @@ def train(rank: int, options: argparse.Namespace) -> None:
         dist.init_process_group("gloo", init_method=address, rank=rank, world_size=options.workers)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    config = TinyConfig(version=1)
-    sam = build_tiny(config).to(device).to(memory_format=torch.channels_last)
-    if options.start is not None:
-        sam.load_state_dict(load_tiny(options.start).state_dict())
+    config = TinyConfig(version=options.version)
+    sam = build_tiny(config) if options.start is None else grow_tiny(options.start, config)
+    sam = sam.to(device).to(memory_format=torch.channels_last)
+    embed_points_without_waiting(sam)
     checked = build_tiny(config).to(device).to(memory_format=torch.channels_last)
     warper = load_warp(options.warp).to(device).requires_grad_(False)
     warper.config = replace(warper.config, passes=3)  # cheaper, and its errors are a little larger
     average = Average(sam, 0.997)
-    optimiser = torch.optim.AdamW(sam.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.02)
+    fused = torch.device(device).type == "cuda"
+    sam.image_encoder.requires_grad_(not options.freeze_encoder)
+    trained = [p for p in sam.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, options.rate, betas=(0.9, 0.98), weight_decay=0.02, fused=fused)
     step, seen, start = 0, 0, time.time()
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
@@ -184,9 +193,14 @@ def train(rank: int, options: argparse.Namespace) -> None:
         optimiser.load_state_dict(state["optimiser"])
         step, seen, start = state["step"], state["seen"], time.time() - state["spent"]
     kinds, shares = list(KINDS), list(KINDS.values())
-    replay = Replay()
-    running: list[float] = []
+    replay = Replay(options.fresh)
+    first = step * 64 * options.workers + rank  # never a group that was drawn before
+    source = Source(options.seed, first, options.workers, warper, options.volumes, device)
+    running: list[torch.Tensor] = []
     checked_at = time.time()
+    check = lambda: _check(options, sam, checked, average, optimiser, step, start, warper, config, seen)
+    if rank == 0 and step == 0 and options.start is not None:
+        check()
     while (share := _agree((time.time() - start) / 60 / options.minutes, options.workers)) < 1:
         random = Random((options.seed * 1_000_003 + step) * options.workers + rank, device)
         rate = options.rate * min(1, (step + 1) / 150) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
@@ -194,11 +208,11 @@ def train(rank: int, options: argparse.Namespace) -> None:
             group["lr"] = rate
         coarse = share < options.coarse
         set_frame(sam, 128 if coarse else 256)
-        images = replay.draw(random, warper, options.groups * (2 if coarse else 1), options.volumes)
+        images = replay.draw(random, source.next, options.groups * (2 if coarse else 1))
         seen += len(images.frames) * options.workers
         frames = F.avg_pool2d(images.frames, 2) if coarse else images.frames
         loss = torch.zeros((), device=device)
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with fast_precision(torch.device(device)):
             embeddings = sam.image_encoder(normalise(sam, frames))
             no_mask = sam.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
             features = sam.mask_decoder.output_upscaling(embeddings + no_mask).float()
@@ -220,20 +234,22 @@ def train(rank: int, options: argparse.Namespace) -> None:
         optimiser.step()
         average.update(sam)
         step += 1
-        running.append(float(loss.detach()))
+        running.append(loss.detach())
         if rank > 0:
             continue
         if step % 50 == 0:
+            if not torch.stack(running).isfinite().all():
+                raise FloatingPointError(f"the loss is no longer finite at step {step}; resume with a lower --rate")
             minutes = round((time.time() - start) / 60, 2)
             _log(folder, {"step": step, "images": seen, "minutes": minutes,
-                          "loss": round(sum(running) / len(running), 4), "rate": rate})  # fmt: skip
+                          "loss": round(float(torch.stack(running).mean()), 4), "rate": rate})  # fmt: skip
             running.clear()
         if time.time() - checked_at > 60 * options.check:
-            _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, seen)
+            check()
             warper.load_state_dict(load_warp(options.warp).state_dict())
             checked_at = time.time()
     if rank == 0:
-        _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, seen)
+        check()
 
 
 def _agree(value: float, workers: int) -> float:
@@ -255,12 +271,13 @@ def _average_gradients(module: torch.nn.Module, workers: int) -> None:
         parameter.grad = part.view_as(parameter)
 
 
-def _check(folder, sam, checked, average, optimiser, step, start, warper, config, device, seen) -> None:
+def _check(options, sam, checked, average, optimiser, step, start, warper, config, seen) -> None:
     """Store the state, measure the averaged weights on the fixed generated set, export them, draw the curve."""
+    folder = options.folder
     state = {"model": sam.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
     torch.save({**state, "step": step, "seen": seen, "spent": time.time() - start}, folder / "checkpoint.pt")
     checked.load_state_dict(average.state)
-    figures = validate(checked, warper, device)
+    figures = validate(checked, warper, options.device, options.validation)
     minutes = round((time.time() - start) / 60, 2)
     _log(folder, {"step": step, "images": seen, "minutes": minutes, "validation": figures})
     save_half(average.state, folder / "tiny.safetensors", tiny_metadata(config))
@@ -278,12 +295,16 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--warp", type=Path, required=True, help="weights of the warping network")
     parser.add_argument("--start", type=Path, help="weights to go on from, with a schedule of its own")
+    parser.add_argument("--freeze-encoder", action="store_true", help="train prompt encoder and mask decoder only")
     parser.add_argument("--minutes", type=float, default=85, help="length of the whole schedule")
+    parser.add_argument("--validation", type=int, default=8, help="validation batches of 16 images")
     parser.add_argument("--check", type=float, default=6, help="minutes between checks")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--version", type=int, default=1, help="version written into the weights")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--groups", type=int, default=3, help="presets in a step")
     parser.add_argument("--volumes", type=int, default=1, help="volumes of each preset; two images each")
+    parser.add_argument("--fresh", type=float, default=0.34, help="share of new images in a step; the rest is shown again")
     parser.add_argument("--sets", type=int, default=3, help="prompt sets per image")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each; 1 on a GPU")
     parser.add_argument("--port", type=int, default=29_517, help="where the workers meet")

@@ -2,6 +2,8 @@
 
     python -m Testing.training.train_warp /work/training/warp --minutes 15
 
+With ``--start`` an earlier network is trained on. On a GPU: ``--groups 3 --volumes 12``.
+
 A pair is two consecutive slices of one volume with the same look and new noise, or with independent looks. The loss is
 1 - Dice of the carried labels, the roughness of the velocity, and for pairs of one look 1 - local NCC.
 """
@@ -15,10 +17,11 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from MedPerSAMLib.core.warp.network import WarpNetwork, warp, warp_metadata
+from MedPerSAMLib.core.precision import fast_precision
+from MedPerSAMLib.core.warp.network import WarpNetwork, load_warp, warp, warp_metadata
 from Testing.training.fields import Random, gaussian_blur
 from Testing.training.looks import draw_preset, render
-from Testing.training.shapes import draw_scene, labels
+from Testing.training.shapes import SLOTS, draw_scene, labels
 from Testing.training.weights import Average, save_half
 
 SIZE = 128  # side of the frames the network is trained on
@@ -34,7 +37,7 @@ def draw_pairs(random: Random, volumes: int, most_labels: int = 8) -> tuple[torc
         frames[:, 1] = render(random, scene, *_other(random)).mean(2)[:, 1]
     frames = F.avg_pool2d(frames, frames.shape[-1] // SIZE)
     label = labels(scene, SIZE)
-    area = F.one_hot(label, int(scene.group.max()) + 1).sum((2, 3))
+    area = F.one_hot(label, SLOTS).sum((2, 3))
     both = area.amin(1) * (area.amin(1) > 20)
     both[:, 0] = 0
     wanted = (both.float().sqrt() + 1e-6 * random.uniform(0, 1, *both.shape)).topk(most_labels, dim=1).indices
@@ -74,11 +77,12 @@ def roughness(velocity: torch.Tensor) -> torch.Tensor:
     return sum((velocity.diff(dim=axis) * scale).pow(2).mean() for axis in (2, 3))
 
 
-def train(folder: Path, minutes: float, seed: int, device: str, groups: int = 2, volumes: int = 4) -> None:
+def train(folder: Path, minutes: float, seed: int, device: str, groups: int, volumes: int, begin: Path | None) -> None:
     """Train for ``minutes``, resuming from the folder's checkpoint; writes checkpoint.pt, log.txt and warp.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    network = WarpNetwork().to(device).to(memory_format=torch.channels_last)
+    network = (WarpNetwork() if begin is None else load_warp(begin).train()).to(device)
+    network = network.to(memory_format=torch.channels_last)
     average = Average(network, 0.998)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-4)
     step, spent = 0, 0.0
@@ -98,7 +102,7 @@ def train(folder: Path, minutes: float, seed: int, device: str, groups: int = 2,
         rate = 2e-3 * min(1, (step + 1) / 100) * (1 - 0.97 * share)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with fast_precision(torch.device(device)):
             field, velocity = network.fields(moving, fixed, passes=2 + step % 4)
         field, velocity = field.float(), velocity.float()
         carried = warp(torch.cat([from_labels, moving], dim=1), field)
@@ -120,7 +124,7 @@ def train(folder: Path, minutes: float, seed: int, device: str, groups: int = 2,
             print(line, flush=True)
             with (folder / "log.txt").open("a") as log:
                 log.write(line + "\n")
-        if step % 100 == 0:
+        if step % 200 == 0:
             _save(checkpoint, network, average, optimiser, step, time.time() - start)
             save_half(average.state, folder / "warp.safetensors", warp_metadata(network))
     _save(checkpoint, network, average, optimiser, step, time.time() - start)
@@ -136,8 +140,19 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--start", type=Path, help="weights to go on from, with a schedule of its own")
+    parser.add_argument("--groups", type=int, default=2, help="presets in a step")
+    parser.add_argument("--volumes", type=int, default=4, help="volumes of each preset; two pairs each")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
-    train(options.folder, options.minutes, options.seed, options.device)
+    train(
+        options.folder,
+        options.minutes,
+        options.seed,
+        options.device,
+        options.groups,
+        options.volumes,
+        options.start,
+    )

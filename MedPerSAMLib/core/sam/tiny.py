@@ -36,8 +36,8 @@ class TinyConfig:
 
     frame_size: int = 256
     widths: tuple[int, int, int, int] = (32, 64, 128, 192)
-    depths: tuple[int, int, int] = (1, 2, 2)
-    attention: int = 2
+    depths: tuple[int, int, int] = (1, 2, 3)
+    attention: int = 4
     heads: int = 6
     fusion: int = 1
     width: int = 128
