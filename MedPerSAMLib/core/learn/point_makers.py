@@ -1,6 +1,7 @@
-"""ProMISe's auto-prompting module: points made from the encoder's inner features, without any coordinate to learn from.
+"""ProMISe's auto-prompting module: points, and a rough mask with them, made from the encoder's inner features.
 
-Both forms of the paper (METHOD.md section 3): a convolutional trunk, and learned queries that attend one level after the other.
+No coordinate is given to learn from. Both forms of the paper (METHOD.md section 3): a convolutional trunk, and learned queries
+that attend one level after the other.
 
 [I] Our adaptation for a handful of volumes. The paper's last layer maps pooled features to coordinates; learned from three
 patients, such points stood still whatever the image showed. Here each point has a heat map, and lies at its mean: it moves with the

@@ -3,8 +3,12 @@
 APM makes points; IPS adds a learned shift to the frozen mask tokens, made from the image. Neither sees a coordinate: gradients
 flow through SAM's frozen prompt encoder and decoder. The mask is the first multimask output, as in the paper.
 
-[I] Additions, because a volume has slices without the structure and points always ask for something: a presence output reads the
-embedding inside the mask that SAM made, and its log-odds join the mask's. Coordinates pass through one sigmoid, not two.
+[I] Additions:
+- The heat maps from which the points come are given to SAM as a mask prompt, too (``point_makers``): points alone tell a decoder
+  that was made for clicks too little of what a few volumes show. Part of the training goes without it, so that points alone, where a
+  user moved them, are answered as well.
+- A volume has slices without the structure, and prompts always ask for something: a presence output reads the embedding inside the
+  mask that SAM made, and its log-odds join the mask's.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ class Promise(nn.Module):
         sam: the frozen SAM; neither changed nor part of the weights.
         width: channels of the embedding.
         classes: structures.
-        points: PointTrunk or PointQueries; None makes no points.
+        points: PointTrunk or PointQueries; None makes no points and no rough mask.
         shift: whether the mask tokens are shifted.
     """
 
@@ -96,25 +100,25 @@ class Promise(nn.Module):
         return None if self.points is None else self.points(inputs.levels)
 
     def _learned(self, heat: torch.Tensor | None, chosen: torch.Tensor, with_mask: bool) -> Prompts:
-        """The learned prompts of the structure chosen for each frame."""
+        """The learned prompts of the structure chosen for each frame; ``with_mask`` says whether the rough mask is one."""
         if heat is None:
             return Prompts()
-        heat, side = heat[torch.arange(len(chosen)), chosen], self._sam.prompt_encoder.mask_input_size
-        labels = point_labels().to(heat.device).expand(len(heat), -1)
-        rough = F.interpolate(rough_mask(heat)[:, None], side, mode="bilinear", align_corners=False) if with_mask else None
-        return Prompts(places_of(heat) * self._sam.prompt_encoder.input_image_size[0], labels, None, rough)
+        encoder, heat = self._sam.prompt_encoder, heat[torch.arange(len(chosen)), chosen]
+        labels, rough = point_labels().to(heat.device).expand(len(heat), -1), None
+        if with_mask:
+            size = encoder.mask_input_size
+            rough = F.interpolate(rough_mask(heat)[:, None], size, mode="bilinear", align_corners=False)
+        return Prompts(places_of(heat) * encoder.input_image_size[0], labels, mask_logits=rough)
 
-    def _answer(
-        self, inputs: Inputs, chosen: torch.Tensor, prompts: Prompts
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _answer(self, inputs: Inputs, chosen: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, m, m) mask logits and (B,) presence log-odds of the structure chosen for each frame."""
-        embedding, rows = inputs.embedding, torch.arange(len(chosen))
+        embedding = inputs.embedding
         shift = None if self.shift is None else self.shift(embedding, chosen)
         mask = decode_shifted(self._sam, embedding, prompts, shift)[:, _OUTPUT]
         inside = F.interpolate(mask.detach()[:, None].sigmoid(), embedding.shape[-2:], mode="area")
         seen = (embedding * inside).sum((2, 3)) / inside.sum((2, 3)).clamp(min=0.1)
         present = self.presence(torch.cat([seen, embedding.mean((2, 3))], dim=1))
-        return mask, present[rows, chosen]
+        return mask, present[torch.arange(len(chosen)), chosen]
 
 
 def decode_shifted(
