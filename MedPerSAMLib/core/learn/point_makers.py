@@ -7,7 +7,6 @@ that attend one level after the other.
 patients, such points stood still whatever the image showed. Here each point has a heat map, and lies at its mean: it moves with the
 image by construction. The heat maps of the positives against those of the negatives are at the same time a rough mask, which SAM
 is given as its mask prompt. They start as spots, positives in the middle and negatives around, instead of all in one place.
-Features are standardised within each image, because patients differ in what a training's statistics would take for the structure.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _WIDTH = 64
 """Channels of the trunk."""
 _REACHES = (1, 2, 4, 8)
 """Dilations of its convolutions."""
-_LEFT_OUT = 0.2
+_LEFT_OUT = 0.1
 """Part of the features' channels that training leaves out, so that no point leans on what only these patients show."""
 _SPOT = 0.1
 """Radius of a point's first spot, in sides of the frame."""
@@ -68,7 +67,7 @@ class PointTrunk(nn.Module):
     def __init__(self, levels: Sequence[int], width: int, classes: int) -> None:
         super().__init__()
         self.classes = classes
-        self.standard = nn.Sequential(nn.InstanceNorm2d(sum(levels)), nn.Dropout2d(_LEFT_OUT))
+        self.standard = nn.Sequential(nn.BatchNorm2d(sum(levels), affine=False), nn.Dropout2d(_LEFT_OUT))
         self.reduce = convolve(sum(levels) + 2, _WIDTH, 1)
         self.trunk = nn.ModuleList(convolve(_WIDTH, _WIDTH, dilation=reach) for reach in _REACHES)
         self.out = nn.Conv2d(_WIDTH, classes * POINTS, 1)
@@ -94,7 +93,7 @@ class PointQueries(nn.Module):
         super().__init__()
         self.classes, self.levels = classes, list(levels)
         self.queries = nn.Parameter(0.5 * torch.randn(1, classes * POINTS, width))
-        self.standard = nn.Sequential(nn.InstanceNorm2d(sum(levels)), nn.Dropout2d(_LEFT_OUT))
+        self.standard = nn.Sequential(nn.BatchNorm2d(sum(levels), affine=False), nn.Dropout2d(_LEFT_OUT))
         self.project = nn.ModuleList(nn.Conv2d(level, width, 1) for level in levels)
         self.layers = nn.ModuleList(
             nn.TransformerDecoderLayer(width, _HEADS, 2 * width, dropout=0.0, batch_first=True, norm_first=True)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-
-_LEFT_OUT = 0.2
-"""Part of the pooled channels that training leaves out."""
 
 
 class ShiftMaker(nn.Module):
@@ -39,6 +35,5 @@ class ShiftMaker(nn.Module):
         seen, rows = self.standard(embedding).flatten(2), torch.arange(len(chosen))
         attention = self.attend[chosen][:, None] @ seen
         attended = (attention.softmax(dim=-1) @ seen.transpose(1, 2))[:, 0]
-        pooled = F.dropout(torch.cat([attended, seen.mean(2)], dim=1), _LEFT_OUT, self.training)
-        made = self.out(self.layers(pooled))
+        made = self.out(self.layers(torch.cat([attended, seen.mean(2)], dim=1)))
         return made.unflatten(1, (*self.own.shape,))[rows, chosen] + self.own[chosen]
