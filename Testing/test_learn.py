@@ -13,6 +13,7 @@ from MedPerSAMLib.core.learn.labelled import LabelledVolume
 from MedPerSAMLib.core.learn.learners import LEARNERS, learner
 from MedPerSAMLib.core.learn.losses import class_weights
 from MedPerSAMLib.core.learn.parts import build, describe
+from MedPerSAMLib.core.learn.point_makers import POINTS, PointQueries, PointTrunk, first_heat, places_of, rough_mask
 from MedPerSAMLib.core.learn.settings import settings_of
 from MedPerSAMLib.core.learn.view import View
 from MedPerSAMLib.core.progress import Progress
@@ -89,13 +90,34 @@ def test_gradients_reach_the_points_through_the_frozen_decoder(method, predictor
     assert all(parameter.grad is None for parameter in predictor.sam.parameters())
 
 
+def test_a_point_lies_at_the_mean_of_its_heat_map():
+    heat = torch.full((2, 8, 8), -50.0)
+    heat[0, 2, 5] = 0
+    heat[1, 2, 4:6] = 0
+    assert np.allclose(places_of(heat), [[5.5 / 8, 2.5 / 8], [5 / 8, 2.5 / 8]])
+
+
+def test_the_rough_mask_is_bounded_and_starts_in_the_middle():
+    rough = rough_mask(first_heat(torch.zeros(1, 1, 32, 32)))
+    assert rough.abs().max() <= 10
+    assert rough[16, 16] > 2
+    assert rough[0, 0] < -5
+
+
+@pytest.mark.parametrize("maker", [PointTrunk, PointQueries])
+def test_points_start_spread_out_around_the_middle(maker):
+    places = places_of(maker([8, 8, 8], 64, 2).eval()(torch.zeros(1, 24, 32, 32)))
+    distance = (places - 0.5).norm(dim=-1)
+    assert places.shape == (1, 2, POINTS, 2)
+    assert distance[..., : POINTS // 2].max() < 0.15
+    assert distance[..., POINTS // 2 :].min() > 0.25
+
+
 def test_moved_points_ask_again_on_their_slice_only(predictor):
     fitted = short_fit("promise-apm", predictor)
     # So short a fit finds nothing by itself: let it believe that everything is there.
     weights = {**fitted.weights, "presence.bias": fitted.weights["presence.bias"] + 50}
-    fitted = dataclasses.replace(
-        fitted, settings={**fitted.settings, "one_piece": [False, False]}, weights=weights
-    )
+    fitted = dataclasses.replace(fitted, settings={**fitted.settings, "one_piece": [False, False]}, weights=weights)
     volume = ball_case().volume
     plain = apply(fitted, predictor, volume, Progress())
     points = SlicePoints(np.array([[70.0, 60.0], [70.0, 100.0]]), np.array([1, 0]))
@@ -138,7 +160,14 @@ def test_levels_of_a_vit_are_its_blocks():
     modeling = sam_modeling()
     torch.manual_seed(0)
     encoder = modeling.ImageEncoderViT(
-        img_size=64, patch_size=16, embed_dim=24, depth=4, num_heads=2, out_chans=16, window_size=2, global_attn_indexes=(3,)
+        img_size=64,
+        patch_size=16,
+        embed_dim=24,
+        depth=4,
+        num_heads=2,
+        out_chans=16,
+        window_size=2,
+        global_attn_indexes=(3,),
     )
     predictor = _small(encoder, modeling, 16, 4)
     assert level_widths(predictor) == (24, 24, 24)
@@ -153,7 +182,12 @@ def test_levels_of_a_vit_are_its_blocks():
 
 def test_levels_of_mobile_sam_are_its_last_three_stages():
     shape = TinyViTShape(
-        image_size=64, widths=(16, 16, 24, 32), depths=(1, 1, 1, 1), heads=(0, 2, 3, 4), windows=(0, 7, 3, 7), embedding=32
+        image_size=64,
+        widths=(16, 16, 24, 32),
+        depths=(1, 1, 1, 1),
+        heads=(0, 2, 3, 4),
+        windows=(0, 7, 3, 7),
+        embedding=32,
     )
     predictor = Predictor(build_mobile_sam(shape))
     embedding, levels = encode_levels(predictor, torch.rand(1, 1, 64, 64))

@@ -40,12 +40,16 @@ _ALL = (
         sees="embedding",
     ),
     Learner("autosam-linear", "AutoSAM, the smallest head: two upsamplings and a linear map"),
-    Learner("promise", "ProMISe, learned points and pattern shifting through the frozen decoder", True, "levels"),
-    Learner("promise-apm", "ProMISe, learned points only (auto-prompting module, convolutional trunk)", True, "levels"),
-    Learner("promise-queries", "ProMISe, learned points only (auto-prompting module, learned queries)", True, "levels"),
+    Learner("promise", "ProMISe, learned prompts and pattern shifting through the frozen decoder", True, "levels"),
+    Learner(
+        "promise-apm", "ProMISe, learned prompts only (auto-prompting module, convolutional trunk)", True, "levels"
+    ),
+    Learner(
+        "promise-queries", "ProMISe, learned prompts only (auto-prompting module, learned queries)", True, "levels"
+    ),
     Learner(
         "promise-ips",
-        "ProMISe, incremental pattern shifting only: no points, the decoder's tokens are shifted",
+        "ProMISe, incremental pattern shifting only: no prompts, the decoder's tokens are shifted",
         sees="embedding",
     ),
     Learner("unet", "a U-Net trained from scratch on the same volumes, without SAM", sees="frames", baseline=True),

@@ -3,8 +3,12 @@
 APM makes points; IPS adds a learned shift to the frozen mask tokens, made from the image. Neither sees a coordinate: gradients
 flow through SAM's frozen prompt encoder and decoder. The mask is the first multimask output, as in the paper.
 
-[I] Additions, because a volume has slices without the structure and points always ask for something: a presence output reads the
-embedding inside the mask that SAM made, and its log-odds join the mask's. Coordinates pass through one sigmoid, not two.
+[I] Additions:
+- The heat maps from which the points come are given to SAM as a mask prompt, too (``point_makers``): points alone tell a decoder
+  that was made for clicks too little of what a few volumes show. Part of the training goes without it, so that points alone, where a
+  user moved them, are answered as well.
+- A volume has slices without the structure, and prompts always ask for something: a presence output reads the embedding inside the
+  mask that SAM made, and its log-odds join the mask's.
 """
 
 from __future__ import annotations
@@ -15,11 +19,15 @@ from torch.nn import functional as F
 
 from MedPerSAMLib.core.learn.inputs import Inputs
 from MedPerSAMLib.core.learn.losses import binary_loss
-from MedPerSAMLib.core.learn.point_makers import point_labels
+from MedPerSAMLib.core.learn.point_makers import places_of, point_labels, rough_mask
+from MedPerSAMLib.core.learn.shift_maker import ShiftMaker
 from MedPerSAMLib.core.sam.predictor import Prompts, embed_prompts, read_out
 
 _OUTPUT = 1
 """The first of the three multimask outputs, after the single-mask one."""
+
+_WITHOUT = 0.3
+"""Part of the steps that prompt with points alone: they must say enough without the rough mask, or moving one would do nothing."""
 
 
 class Promise(nn.Module):
@@ -29,7 +37,7 @@ class Promise(nn.Module):
         sam: the frozen SAM; neither changed nor part of the weights.
         width: channels of the embedding.
         classes: structures.
-        points: PointTrunk or PointQueries; None makes no points.
+        points: PointTrunk or PointQueries; None makes no points and no rough mask.
         shift: whether the mask tokens are shifted.
     """
 
@@ -37,38 +45,37 @@ class Promise(nn.Module):
         super().__init__()
         object.__setattr__(self, "_sam", sam)  # not a submodule: its weights are not ours to save or move
         self.classes, self.points = classes, points
-        self.tokens = sam.mask_decoder.num_mask_tokens
-        self.shift = _shift_maker(width, classes * self.tokens) if shift else None
+        self.shift = ShiftMaker(width, classes, sam.mask_decoder.num_mask_tokens) if shift else None
         self.presence = nn.Linear(2 * width, classes)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """(B, 1 + classes, m, m) logits; the background's are 0."""
-        places = self.places(inputs)
-        maps = [
-            self.ask(inputs, number, None if places is None else places[:, number]) for number in range(self.classes)
-        ]
+        heat = self._heat(inputs)
+        maps = []
+        for number in range(self.classes):
+            chosen = torch.full((len(inputs),), number)
+            maps.append(joint_logits(*self._answer(inputs, chosen, self._learned(heat, chosen, True))))
         logits = torch.stack(maps, dim=1)
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
     def places(self, inputs: Inputs) -> torch.Tensor | None:
         """(B, classes, POINTS, 2) points, (x, y) in frame pixels; None where none are made."""
-        if self.points is None:
-            return None
-        return self.points(inputs.levels) * self._sam.prompt_encoder.input_image_size[0]
+        heat = self._heat(inputs)
+        return None if heat is None else places_of(heat) * self._sam.prompt_encoder.input_image_size[0]
 
-    def ask(
-        self, inputs: Inputs, number: int, places: torch.Tensor | None, labels: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """(B, m, m) logits of structure ``number`` (from 0), presence included.
+    def ask(self, inputs: Inputs, number: int, places: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(B, m, m) logits of structure ``number`` (from 0) from given points instead of the learned ones.
+
+        The rough mask is left out, because it belongs to the learned points.
 
         Args:
             inputs: of B frames.
             number: of the structure.
-            places: (B, N, 2) points, (x, y) in frame pixels; None for none.
-            labels: (B, N) of the points; the learned ones' unless given.
+            places: (B, N, 2) points, (x, y) in frame pixels.
+            labels: (B, N) of the points.
         """
-        mask, present = self._answer(inputs, torch.full((len(inputs),), number), places, labels)
-        return joint_logits(mask, present)
+        chosen = torch.full((len(inputs),), number)
+        return joint_logits(*self._answer(inputs, chosen, Prompts(places, labels)))
 
     def loss(self, inputs: Inputs, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Cross-entropy and Dice of one structure per frame, and of the presence of it.
@@ -82,26 +89,31 @@ class Promise(nn.Module):
             generator: draws the structures, on the CPU.
         """
         chosen = _draw_classes(labels, self.classes, generator)
-        places = self.places(inputs)
-        if places is not None:
-            places = places[torch.arange(len(places)), chosen]
-        mask, present = self._answer(inputs, chosen, places, None)
+        with_mask = bool(torch.rand(1, generator=generator) >= _WITHOUT)
+        mask, present = self._answer(inputs, chosen, self._learned(self._heat(inputs), chosen, with_mask))
         truth = (labels == (chosen + 1).to(labels.device)[:, None, None]).float()
         exists = truth.amax((1, 2))
         return binary_loss(mask, truth, exists) + 0.5 * F.binary_cross_entropy_with_logits(present, exists)
 
-    def _answer(
-        self, inputs: Inputs, chosen: torch.Tensor, places: torch.Tensor | None, labels: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _heat(self, inputs: Inputs) -> torch.Tensor | None:
+        """(B, classes, POINTS, e, e) heat maps of the points; None where none are made."""
+        return None if self.points is None else self.points(inputs.levels)
+
+    def _learned(self, heat: torch.Tensor | None, chosen: torch.Tensor, with_mask: bool) -> Prompts:
+        """The learned prompts of the structure chosen for each frame; ``with_mask`` says whether the rough mask is one."""
+        if heat is None:
+            return Prompts()
+        encoder, heat = self._sam.prompt_encoder, heat[torch.arange(len(chosen)), chosen]
+        labels, rough = point_labels().to(heat.device).expand(len(heat), -1), None
+        if with_mask:
+            size = encoder.mask_input_size
+            rough = F.interpolate(rough_mask(heat)[:, None], size, mode="bilinear", align_corners=False)
+        return Prompts(places_of(heat) * encoder.input_image_size[0], labels, mask_logits=rough)
+
+    def _answer(self, inputs: Inputs, chosen: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, m, m) mask logits and (B,) presence log-odds of the structure chosen for each frame."""
         embedding = inputs.embedding
-        if places is not None and labels is None:
-            labels = point_labels().to(places.device).expand(len(places), -1)
-        shift = None
-        if self.shift is not None:
-            shifts = self.shift(embedding.mean((2, 3))).unflatten(1, (self.classes, self.tokens, -1))
-            shift = shifts[torch.arange(len(chosen)), chosen]
-        prompts = Prompts() if places is None else Prompts(places, labels)
+        shift = None if self.shift is None else self.shift(embedding, chosen)
         mask = decode_shifted(self._sam, embedding, prompts, shift)[:, _OUTPUT]
         inside = F.interpolate(mask.detach()[:, None].sigmoid(), embedding.shape[-2:], mode="area")
         seen = (embedding * inside).sum((2, 3)) / inside.sum((2, 3)).clamp(min=0.1)
@@ -134,14 +146,6 @@ def joint_logits(mask: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     log_probability = F.logsigmoid(mask) + F.logsigmoid(present)[:, None, None]
     # log p - log(1 - p), kept away from p = 1.
     return log_probability - torch.log1p(-log_probability.exp().clamp(max=1 - 1e-6))
-
-
-def _shift_maker(width: int, tokens: int) -> nn.Sequential:
-    layers = [nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, 4 * width), nn.ReLU()]
-    last = nn.Linear(4 * width, tokens * width)
-    nn.init.normal_(last.weight, std=1e-3)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(*layers, last)
 
 
 def _draw_classes(labels: torch.Tensor, classes: int, generator: torch.Generator, there: float = 0.8) -> torch.Tensor:

@@ -44,10 +44,10 @@ class FitSettings:
 OF_METHOD: Mapping[str, FitSettings] = {
     # Copies of SAM's own decoder start trained, and cost several times as much a step.
     "autosam-vit": FitSettings(learning_rate=5e-4, steps=120, batch=4, examples=300),
-    "promise": FitSettings(learning_rate=1e-3, steps=150, examples=300),
-    "promise-apm": FitSettings(learning_rate=1e-3, steps=150, examples=300),
-    "promise-queries": FitSettings(learning_rate=1e-3, steps=150, examples=300),
-    "promise-ips": FitSettings(learning_rate=1e-3, steps=150, examples=300),
+    "promise": FitSettings(learning_rate=2e-3, steps=200, examples=300),
+    "promise-apm": FitSettings(learning_rate=2e-3, steps=200, examples=300),
+    "promise-queries": FitSettings(learning_rate=2e-3, steps=200, examples=300),
+    "promise-ips": FitSettings(learning_rate=2e-3, steps=200, examples=300),
 }
 """Where a method needs other settings than the rest."""
 
