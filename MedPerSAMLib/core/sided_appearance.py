@@ -45,7 +45,7 @@ class SidedAppearance:
 
     def _at(self, index: int) -> Appearance:
         largest, side = self._largest, np.sign(index - self._largest)
-        known = tuple(i for i in self._references if i == largest or np.sign(i - largest) == side)
+        known = tuple(i for i in sorted(self._references) if i == largest or np.sign(i - largest) == side)
         if known not in self._trained:
             masks = {i: self._references[i] for i in known}
             self._trained[known] = Appearance(self._planes, masks, self._settings, self._seed)
