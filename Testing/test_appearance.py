@@ -88,3 +88,19 @@ def test_a_second_annotation_teaches_its_own_side_only():
     for index, expected in ((0, alone), (1, alone), (2, alone), (3, both), (4, both)):
         assert (sided.log_odds(index, EVERYTHING) == expected.log_odds(index, EVERYTHING)).all()
         assert sided.contrast(index, masks[index]) == expected.contrast(index, masks[index])
+
+
+def test_a_correction_finds_the_first_run_s_classifier_and_a_changed_outline_does_not():
+    planes, masks = _slices([0.3] * 4)
+    kept = {}
+
+    def train(references):
+        before = len(kept)
+        model = SidedAppearance(planes, references, AppearanceSettings(steps=5), 0, kept)
+        for index in range(4):
+            model.log_odds(index, EVERYTHING)
+        return len(kept) - before
+
+    assert train({1: masks[1]}) == 1 and train({1: masks[1]}) == 0
+    assert train({1: masks[1], 3: masks[3] & _disc(52, 54, 6)}) == 1
+    assert train({1: masks[1] & _disc(44, 48, 8)}) == 1

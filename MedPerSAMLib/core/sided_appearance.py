@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class SidedAppearance:
         references: index -> (rows, columns) bool on the working grid, none empty.
         settings: how each classifier is trained, once it is needed.
         seed: of initial weights and samples.
+        trained: classifiers that earlier runs on the same slices have trained; new ones are added, so that a correction does
+            not train its first run's again.
     """
 
     def __init__(
@@ -30,10 +33,12 @@ class SidedAppearance:
         references: Mapping[int, np.ndarray],
         settings: AppearanceSettings,
         seed: int,
+        trained: dict[Hashable, Appearance] | None = None,
     ) -> None:
         self._planes, self._references, self._settings, self._seed = planes, references, settings, seed
+        self._trained = {} if trained is None else trained
+        self._keys = {i: (i, hashlib.sha256(mask.tobytes()).digest()) for i, mask in references.items()}
         self._largest = max(references, key=lambda index: np.count_nonzero(references[index]))
-        self._trained: dict[tuple[int, ...], Appearance] = {}
 
     def log_odds(self, index: int, window: Window) -> np.ndarray:
         """(window rows, window columns) float32, positive where slice ``index`` looks like the structure."""
@@ -46,7 +51,8 @@ class SidedAppearance:
     def _at(self, index: int) -> Appearance:
         largest, side = self._largest, np.sign(index - self._largest)
         known = tuple(i for i in sorted(self._references) if i == largest or np.sign(i - largest) == side)
-        if known not in self._trained:
+        key = (self._settings, self._seed, *(self._keys[i] for i in known))
+        if key not in self._trained:
             masks = {i: self._references[i] for i in known}
-            self._trained[known] = Appearance(self._planes, masks, self._settings, self._seed)
-        return self._trained[known]
+            self._trained[key] = Appearance(self._planes, masks, self._settings, self._seed)
+        return self._trained[key]

@@ -106,7 +106,7 @@ class MedPerSAM:
         layout = Layout.of(indices, masks)
         session.fields.prepare(layout.pairs(), progress)
         progress.step("learning the appearance", 0, 1)
-        appearance = SidedAppearance(planes, masks, s.look, session.seed)
+        appearance = SidedAppearance(planes, masks, s.look, session.seed, session.appearances)
         refiners = []
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
