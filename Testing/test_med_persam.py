@@ -100,6 +100,8 @@ def test_a_second_annotated_slice_helps_and_is_kept(session, kidney, truth, foll
     again = WITHOUT_SAM.propagate(session, corrected, Progress())
     assert (again.mask[worst] == truth["right kidney"][worst]).all()
     assert dice(again.mask, truth["right kidney"]) > dice(followed.mask, truth["right kidney"])
+    far = range(REFERENCE_SLICE) if worst > REFERENCE_SLICE else range(REFERENCE_SLICE + 1, len(again.mask))
+    assert (again.mask[far] == followed.mask[far]).all(), "a correction changes nothing beyond the first annotation"
 
 
 def test_every_step_can_be_switched_off(session, kidney, truth):

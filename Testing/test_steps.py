@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 
+from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.overlap import dice
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.propagate.chain import ChainParts, Link
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
-from MedPerSAMLib.core.propagate.merge import Layout
+from MedPerSAMLib.core.propagate.drift import drift_corrections
+from MedPerSAMLib.core.propagate.merge import Layout, run_chains
 from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
 from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
-from MedPerSAMLib.core.propagate.step import StepSettings, correct, signed_distance
+from MedPerSAMLib.core.propagate.step import FAR, StepSettings, correct, outline_distance, signed_distance
+from MedPerSAMLib.core.task import Reference
 
 ROWS, COLUMNS = np.mgrid[:80, :80]
 
@@ -94,6 +99,58 @@ def test_chains_share_the_slices_between_two_annotations_and_stop_at_the_range()
     assert (5, (4, 3, 2)) in layout.runs and (8, (9,)) in layout.runs
     assert layout.between == {6, 7}
     assert set(layout.pairs()[:2]) <= {(5, 6), (6, 5), (5, 4), (4, 5), (8, 7), (7, 8), (8, 9), (9, 8)}
+
+
+class _Arrives:
+    """A chain that finds a disc of a given size on the annotated slice that it comes to; or none, for a size of 0."""
+
+    def __init__(self, size):
+        self._size = size
+
+    def arrival(self, annotated):
+        return Link(max(annotated), _disc(40, 40, self._size)) if self._size else None
+
+
+class _Still:
+    """Parts whose fields leave everything where it is."""
+
+    class fields:
+        carry = staticmethod(lambda soft, source, target: soft)
+
+
+def test_drift_is_taken_back_the_more_the_nearer_to_the_annotation_that_showed_it():
+    annotated = {2: _disc(40, 40, 20), 6: _disc(40, 40, 10)}
+    corrections = drift_corrections(_Still(), _Arrives(12), (3, 4, 5), annotated, 3.0, 4.0)
+    border = [corrections[index][40, 51] for index in (3, 4, 5)]
+    assert 0 > border[0] > border[1] > border[2] > -2.5 and abs(border[0]) < 0.05
+    assert all(np.abs(c).max() <= 4 for c in corrections.values())
+    grown = drift_corrections(_Still(), _Arrives(8), (3, 4, 5), annotated, 3.0, 4.0)
+    assert grown[5][40, 49] > 0
+    assert drift_corrections(_Still(), _Arrives(0), (3, 4, 5), annotated, 3.0, 4.0) == {}
+
+
+class _Plain:
+    """An appearance that tells nothing."""
+
+    def contrast(self, index, mask):
+        return 0.5
+
+
+def test_a_chain_from_a_tip_has_a_say_near_the_tip_only():
+    large, tip = _disc(40, 40, 20), _disc(40, 40, 5)
+    parts = ChainParts(np.zeros((7, 80, 80)), _Still.fields, _Plain(), 0.0, None, StepSettings(), None, 4.0, 1.0)
+    grid, reference = WorkingGrid.of((80, 80), (1.0, 1.0)), Reference({0: large, 6: tip})
+    layout = Layout.of(range(7), reference.masks)
+    found = run_chains(parts, layout, grid, reference, 7, 0.0, Progress()).mask
+    areas = found.sum(axis=(1, 2))
+    assert dice(found[3], reference.masks[0]) > 0.9
+    assert areas[3] > areas[4] > areas[5] > areas[6]
+    assert all((found[i] == mask).all() for i, mask in reference.masks.items())
+
+
+def test_outline_distances_are_bounded_far_from_the_outline():
+    distance = outline_distance(_disc(40, 40, 15))
+    assert distance[40, 40] == FAR and distance[0, 0] == -FAR and distance[40, 56] < 0 < distance[40, 53]
 
 
 @pytest.mark.parametrize("place,size", [((55, 30), 12), ((30, 50), 7)])

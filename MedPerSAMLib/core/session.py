@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
 
+from MedPerSAMLib.core.appearance import Appearance
 from MedPerSAMLib.core.embeddings import Embedder, EmbeddingStore
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.intensity import normalise_image, normalise_volume
@@ -22,7 +23,7 @@ class VolumeSession:
     """One volume, one frozen model, and everything computed from them that does not depend on a structure.
 
     Keep the session between structures and between a first result and its correction: the second run finds slices
-    normalised, embeddings and neighbour fields in place.
+    normalised, embeddings, neighbour fields and the first run's classifiers in place.
 
     Args:
         volume: the grey volume, slices along the first axis.
@@ -44,6 +45,8 @@ class VolumeSession:
     ) -> None:
         self.volume, self.predictor, self.warp_network, self.seed = volume, predictor, warp_network, seed
         self._model_name, self._store = model_name, store
+        self.appearances: dict[Hashable, Appearance] = {}
+        """Classifiers that runs on this volume have trained, kept for their corrections; some 30 kB each."""
 
     @functools.cached_property
     def slices(self) -> np.ndarray:

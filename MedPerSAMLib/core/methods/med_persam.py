@@ -19,13 +19,14 @@ from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
 from MedPerSAMLib.core.propagate.chain import ChainParts, joined
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
-from MedPerSAMLib.core.propagate.merge import Layout, run_chains
+from MedPerSAMLib.core.propagate.merge import Layout, MeetingSettings, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.refiner import SamRefiner
 from MedPerSAMLib.core.propagate.retraining import mean_confidence, trusted_slices
 from MedPerSAMLib.core.propagate.step import StepSettings
 from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, same_channels, working_image
 from MedPerSAMLib.core.session import ImageSession, VolumeSession
+from MedPerSAMLib.core.sided_appearance import SidedAppearance
 from MedPerSAMLib.core.task import Propagation, Reference, Transfer
 from MedPerSAMLib.core.warp.tune import TuneSettings
 from MedPerSAMLib.errors import ModelError
@@ -50,7 +51,7 @@ class Settings:
         appearance_weight: of the appearance's log-odds in a step.
         matching: propose masks by matched features too, for other images (not for volumes, whose slices are neighbours);
             needs ``sam`` and ``appearance``.
-        step, look, end, refine, carry, matched, tune, head_learn, head_belief: settings of the parts.
+        step, look, end, meet, refine, carry, matched, tune, head_learn, head_belief: settings of the parts.
     """
 
     sam: bool = True
@@ -65,6 +66,7 @@ class Settings:
     step: StepSettings = StepSettings()
     look: AppearanceSettings = AppearanceSettings()
     end: PresenceSettings = PresenceSettings()
+    meet: MeetingSettings = MeetingSettings()
     refine: RefinerSettings = RefinerSettings()
     carry: TransferSettings = TransferSettings()
     matched: MatchedSettings = field(default_factory=MatchedSettings)
@@ -104,7 +106,7 @@ class MedPerSAM:
         layout = Layout.of(indices, masks)
         session.fields.prepare(layout.pairs(), progress)
         progress.step("learning the appearance", 0, 1)
-        appearance = Appearance(planes, masks, s.look, session.seed)
+        appearance = SidedAppearance(planes, masks, s.look, session.seed, session.appearances)
         refiners = []
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
@@ -125,13 +127,13 @@ class MedPerSAM:
             session.volume.spacing[0] / grid.pixel,
             grid.pixel,
         )
-        result = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress)
+        result = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress, s.meet)
         for _ in range(s.retraining):
             refined = trusted_slices(result, grid, reference, s.least_trust)
             fields = parts.fields.tuned(layout.pairs(), masks, refined, s.tune, session.seed, progress)
             fields.prepare(layout.pairs(), progress)
             parts = dataclasses.replace(parts, fields=fields)
-            again = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress)
+            again = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress, s.meet)
             if mean_confidence(again) < mean_confidence(result):
                 break
             result = again

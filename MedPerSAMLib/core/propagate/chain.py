@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from MedPerSAMLib.core.appearance import Appearance, radius
+from MedPerSAMLib.core.appearance import radius
 from MedPerSAMLib.core.features import Window, window_around
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
 from MedPerSAMLib.core.propagate.step import StepSettings, correct
+from MedPerSAMLib.core.sided_appearance import SidedAppearance
 from MedPerSAMLib.core.warp.fields import NeighbourFields
 
 LEAST_PIXELS = 3
@@ -70,7 +71,7 @@ class ChainParts:
 
     planes: np.ndarray
     fields: NeighbourFields
-    appearance: Appearance
+    appearance: SidedAppearance
     appearance_weight: float
     refiner: Refiner | None
     step: StepSettings
@@ -135,6 +136,13 @@ class Chain:
             for number, link in enumerate(self.links):
                 link.present = number < self._tracker.kept_steps
         return self.links
+
+    def arrival(self, annotated: Container[int]) -> Link | None:
+        """What a chain that did its whole way would find on the slice after its last, where that is an annotated one."""
+        if not self._targets or len(self.links) < len(self._targets):
+            return None
+        following = 2 * self._targets[-1] - (self._targets[-2] if len(self._targets) > 1 else self._start)
+        return self._follow(following) if following in annotated else None
 
     def _follow(self, target: int) -> Link | None:
         parts = self._parts

@@ -8,17 +8,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from MedPerSAMLib.core.appearance import radius
-from MedPerSAMLib.core.features import window_around
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.chain import Chain, ChainParts, Link
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
-from MedPerSAMLib.core.propagate.step import signed_distance
+from MedPerSAMLib.core.propagate.drift import drift_corrections
+from MedPerSAMLib.core.propagate.step import FAR, outline_distance
 from MedPerSAMLib.core.task import Propagation, Reference
 
-_FAR = 9.0
-"""Pixels from an outline beyond which distances no longer count."""
+
+@dataclass(frozen=True)
+class MeetingSettings:
+    """How two chains share the slices between their annotated slices [V].
+
+    A chain's errors add up, and fast; and one that starts from a structure's tip is too small for many slices, because it
+    cannot grow as fast as a structure that it enters there. Six hippocampus and four heart volumes set the figures.
+
+    Attributes:
+        power: a chain counts by this power of its annotation's radius, relative to the largest's, over its steps so far.
+        drift: where a chain arrives at the other annotation, its error there is taken back from its outlines, in the
+            part of the way that they had come, to this power; infinity takes nothing back.
+        most_drift: bound of what is taken back, working pixels.
+    """
+
+    power: float = 3.0
+    drift: float = 3.0
+    most_drift: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,7 @@ def run_chains(
     count: int,
     smoothing: float,
     progress: Progress,
+    meeting: MeetingSettings = MeetingSettings(),
 ) -> Propagation:
     """Run all chains outward, handing over slices as they come, and put them together.
 
@@ -97,7 +114,7 @@ def run_chains(
                     link.index, grid.to_native(link.mask[None])[0] > 0.5, slice_confidence(link.signs, link.evidence)
                 )
     progress.step("putting the slices together", 0, 1)
-    return _together(parts, layout, grid, reference, count, smoothing, [chain.finish() for chain in chains], progress)
+    return _together(parts, layout, grid, reference, count, smoothing, chains, meeting, progress)
 
 
 class _Blend:
@@ -107,7 +124,7 @@ class _Blend:
     """
 
     def __init__(self, count: int, shape: tuple[int, int]) -> None:
-        self.distance = np.full((count, *shape), -_FAR, np.float32)
+        self.distance = np.full((count, *shape), -FAR, np.float32)
         self.confidence, self._weight = np.zeros(count, np.float32), np.zeros(count, np.float32)
         self.details: dict[str, np.ndarray] = {}
 
@@ -116,30 +133,25 @@ class _Blend:
         """(slices,) bool, slices that some chain reached."""
         return self._weight > 0
 
-    def add(self, link: Link, sure: float, share: float) -> None:
-        """Add a chain's result on one slice with its confidence, counting by ``share`` > 0."""
+    def add(self, link: Link, sure: float, share: float, correction: np.ndarray | float = 0.0) -> None:
+        """Add a chain's result on one slice with its confidence, counting by ``share`` > 0.
+
+        ``correction`` moves its outline outward, by pixels.
+        """
         self._weight[link.index] += share
         part = share / self._weight[link.index]
-        self.distance[link.index] += part * (_outline(link.mask) - self.distance[link.index])
+        self.distance[link.index] += part * (outline_distance(link.mask) + correction - self.distance[link.index])
         self.confidence[link.index] += part * (sure - self.confidence[link.index])
 
     def fix(self, index: int, mask: np.ndarray) -> None:
         """Set an annotated slice."""
-        self.distance[index] = _outline(mask)
+        self.distance[index] = outline_distance(mask)
         self.confidence[index] = self._weight[index] = 1.0
 
     def note(self, index: int, figures: Mapping[str, float]) -> None:
         """Remember per-slice figures for reports; NaN where there is none."""
         for name, figure in figures.items():
             self.details.setdefault(name, np.full(len(self._weight), np.nan, np.float32))[index] = figure
-
-
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """(rows, columns) float32, pixels to the border of a non-empty mask, positive inside, bounded by ``_FAR``."""
-    distance = np.full(mask.shape, -_FAR, np.float32)
-    window = window_around(mask, int(_FAR) + 1)
-    distance[window] = np.clip(signed_distance(mask[window]), -_FAR, _FAR)
-    return distance
 
 
 def _together(
@@ -149,13 +161,16 @@ def _together(
     reference: Reference,
     count: int,
     smoothing: float,
-    chains: list[list[Link]],
+    chains: list[Chain],
+    meeting: MeetingSettings,
     progress: Progress,
 ) -> Propagation:
     blend, absent = _Blend(count, grid.shape), np.zeros(count, np.float32)
     finished = np.zeros(count, bool)
     largest = radius(layout.masks[layout.largest])
-    for (start, run), links in zip(layout.runs, chains):
+    for (start, run), chain in zip(layout.runs, chains):
+        links = chain.finish()
+        corrections = drift_corrections(parts, chain, run, layout.masks, meeting.drift, meeting.most_drift)
         finished[list(run)] = True
         mask = layout.masks[start]
         kept = [link for link in links if link.present or link.index in layout.between]
@@ -166,10 +181,11 @@ def _together(
         for link in links:
             blend.note(link.index, {**link.signs, "presence": link.evidence})
         for number, link in enumerate(kept):
-            # Where two chains meet, each counts by its confidence, by how near its own annotation is, and by how much that
-            # annotation shows: a chain cannot grow as fast as a structure that it enters at its tip.
             sure = slice_confidence(link.signs, link.evidence)
-            blend.add(link, sure, sure / (1 + number) * radius(mask) / largest)
+            share = sure / (1 + number) * radius(mask) / largest
+            if link.index in layout.between:
+                share *= (radius(mask) / largest / (1 + number)) ** (meeting.power - 1)
+            blend.add(link, sure, share, corrections.get(link.index, 0.0))
     for index, mask in layout.masks.items():
         blend.fix(index, mask)
         finished[index] = True

@@ -9,6 +9,10 @@ import numpy as np
 from scipy import ndimage
 
 from MedPerSAMLib.core.appearance import radius
+from MedPerSAMLib.core.features import window_around
+
+FAR = 9.0
+"""Pixels from an outline beyond which distances no longer count."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,14 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     outside = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, float(sum(mask.shape)))
     return (inside - outside + np.where(mask, -0.5, 0.5)).astype(np.float32)
+
+
+def outline_distance(mask: np.ndarray) -> np.ndarray:
+    """(rows, columns) float32, pixels to the border of a non-empty mask, positive inside, bounded by ``FAR``."""
+    distance = np.full(mask.shape, -FAR, np.float32)
+    window = window_around(mask, int(FAR) + 1)
+    distance[window] = np.clip(signed_distance(mask[window]), -FAR, FAR)
+    return distance
 
 
 def _parts_touching(mask: np.ndarray, carried: np.ndarray, smallest: float) -> np.ndarray:
