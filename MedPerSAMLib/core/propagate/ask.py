@@ -54,7 +54,7 @@ class RefinerSettings:
     whole_slice_share: float = 0.33
     sharpness: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0)
     limit: float = 3.0
-    weight: float = 0.3
+    weight: float = 0.8
     least_agreement: float = 0.5
     area_range: tuple[float, float] = (0.4, 2.5)
     damaged_copies: int = 4
