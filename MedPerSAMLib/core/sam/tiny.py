@@ -126,8 +126,7 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         parts = self.query_key_value(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = parts
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        seen = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         x = x + self.out(seen)
         return x + self.mlp(x)
 
@@ -166,7 +165,8 @@ def load_tiny(path: str | Path) -> nn.Module:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - a safetensors file is no dict
     sam = build_tiny(config)
     sam.load_state_dict(state, strict=True)
-    return sam.eval()
+    # The layout that convolutions work in: without it each call reorders the weights.
+    return sam.to(memory_format=torch.channels_last).eval()
 
 
 def tiny_config(metadata: dict[str, str]) -> TinyConfig:
