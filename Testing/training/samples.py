@@ -16,7 +16,7 @@ from Testing.training.prompts import spoil
 from Testing.training.shapes import ORGANS, Scene, draw_scene, labels
 
 MASK = 128  # side of masks and mask prompts
-WHOLE = 0.4  # share of targets that include what is nested in them: people ask for heads more often than for skulls
+WHOLE = 0.12  # share of targets that include what is nested in them
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _target_weights(
     weight = weight / (1 + 4 * _count(edge, count) / here.clamp(min=1).sqrt()) ** 2
     weight[:, : ORGANS[0]] *= 0.04
     # What cannot be seen teaches little; some of it stays, because real neighbours can be alike too.
-    weight = weight * (0.05 + (_contrast(frames, label, count) / 0.06).clamp(max=1) ** 1.5)
+    weight = weight * (0.05 + (_contrast(frames, label, count) / 0.12).clamp(max=1) ** 1.5)
     return here, weight + 1e-6
 
 

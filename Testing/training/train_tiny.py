@@ -5,10 +5,10 @@
 On a CPU two workers of one thread each, which average their gradients, are faster than one process of two threads.
 
 With ``--start`` an earlier model is trained on, usually with ``--coarse 0``; it may have fewer blocks than the new one.
-On a GPU: ``--workers 1 --groups 4 --volumes 16``.
+On a GPU: ``--workers 1 --groups 4 --volumes 16 --fresh 0.25``.
 
 The first part of the schedule runs at half resolution, which is four times faster and teaches what prompts mean.
-Each image is encoded once and decoded with several prompt sets, each for another structure; half of them get a second
+Each image is encoded once and decoded with several prompt sets, each for another structure; three in ten get a second
 round with the first output as mask prompt. Resumes from the folder's checkpoint; writes log.jsonl, curve.png and
 tiny.safetensors (moving average of the weights).
 """
@@ -181,9 +181,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
     warper.config = replace(warper.config, passes=3)  # cheaper, and its errors are a little larger
     average = Average(sam, 0.997)
     fused = torch.device(device).type == "cuda"
-    sam.image_encoder.requires_grad_(not options.freeze_encoder)
-    trained = [p for p in sam.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, options.rate, betas=(0.9, 0.98), weight_decay=0.02, fused=fused)
+    optimiser = torch.optim.AdamW(sam.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.02, fused=fused)
     step, seen, start = 0, 0, time.time()
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
@@ -295,7 +293,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--warp", type=Path, required=True, help="weights of the warping network")
     parser.add_argument("--start", type=Path, help="weights to go on from, with a schedule of its own")
-    parser.add_argument("--freeze-encoder", action="store_true", help="train prompt encoder and mask decoder only")
     parser.add_argument("--minutes", type=float, default=85, help="length of the whole schedule")
     parser.add_argument("--validation", type=int, default=8, help="validation batches of 16 images")
     parser.add_argument("--check", type=float, default=6, help="minutes between checks")
