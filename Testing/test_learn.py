@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from MedPerSAMLib.core.learn.apply import SlicePoints, apply
+from MedPerSAMLib.core.learn.enlarged import convolve_enlarged
 from MedPerSAMLib.core.learn.fit import LOCATOR, fit
 from MedPerSAMLib.core.learn.inputs import look
 from MedPerSAMLib.core.learn.labelled import LabelledVolume
@@ -146,6 +147,14 @@ def test_small_structures_weigh_more():
     assert flat.tolist() == pytest.approx([1, 1])
     assert float(half[1] / half[0]) == pytest.approx((96 / 4) ** 0.5)
     assert float(0.96 * half[0] + 0.04 * half[1]) == pytest.approx(1)
+
+
+def test_a_convolution_of_an_enlarged_image_without_making_it():
+    torch.manual_seed(0)
+    deep, skip, weight = torch.randn(2, 6, 5, 7), torch.randn(2, 3, 10, 14), torch.randn(4, 9, 3, 3)
+    enlarged = torch.nn.functional.interpolate(deep, scale_factor=2.0, mode="nearest")
+    expected = torch.nn.functional.conv2d(torch.cat([enlarged, skip], dim=1), weight, padding=1)
+    assert torch.allclose(convolve_enlarged(deep, skip, weight), expected, atol=1e-4)
 
 
 def test_levels_of_the_embedded_model_end_with_its_embedding(predictor):

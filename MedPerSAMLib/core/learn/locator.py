@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.learn.inputs import FRAME_SIZE, Inputs
-from MedPerSAMLib.core.learn.layers import convolve
+from MedPerSAMLib.core.learn.layers import convolve, pooled
 
 
 class Locator(nn.Module):
@@ -32,7 +32,7 @@ class Locator(nn.Module):
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """(B, 2, e, e) logits: nothing, and some structure."""
-        logits = self.layers(F.adaptive_avg_pool2d(inputs.frames, FRAME_SIZE) - 0.5)
+        logits = self.layers(pooled(inputs.frames, FRAME_SIZE))
         return torch.cat([torch.zeros_like(logits), logits], dim=1)
 
     def loss(self, inputs: Inputs, labels: torch.Tensor, _generator: torch.Generator) -> torch.Tensor:

@@ -46,7 +46,9 @@ class OneSliceSettings:
     shift: float = 0.1
     elsewhere: float = 0.2
     look: float = 1.0
-    fit: FitSettings = FitSettings(steps=80, batch=4, learning_rate=3e-3, checks=4, patience=4, balance=0.0)
+    fit: FitSettings = FitSettings(
+        steps=80, batch=4, learning_rate=3e-3, checks=4, patience=4, balance=0.0, averaging=0.0
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class FitSettings:
         held_out: every so many-th slice is kept for validation where no validation volume is given.
         most_validation: validation frames at most.
         empty_share: part of the examples that show slices without any structure.
+        averaging: share of the averaged weights that a step leaves as they are (``average.AverageWeights``).
         located: examples and steps for learning where to look closer.
     """
 
@@ -38,10 +39,13 @@ class FitSettings:
     held_out: int = 6
     most_validation: int = 40
     empty_share: float = 0.2
+    averaging: float = 0.98
     located: int = 400
 
 
 OF_METHOD: Mapping[str, FitSettings] = {
+    # What the frozen features tell need not be learned: two thirds of the U-Net's steps are as good (acdc, la_mri, chaos_t2).
+    "autosam-cnn": FitSettings(steps=240, examples=300),
     # Copies of SAM's own decoder start trained, and cost several times as much a step.
     "autosam-vit": FitSettings(learning_rate=5e-4, steps=120, batch=4, examples=300),
     "promise": FitSettings(learning_rate=2e-3, steps=200, examples=300),

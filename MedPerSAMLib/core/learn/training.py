@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from MedPerSAMLib.core.learn.average import AverageWeights
 from MedPerSAMLib.core.learn.fitted import CurvePoint
 from MedPerSAMLib.core.learn.inputs import Inputs
 from MedPerSAMLib.core.learn.losses import class_weights
@@ -82,6 +83,7 @@ class Training:
         self.part, self.state = part, State()
         self._learn, self._check, self._settings, self._seed, self._device = learn, check, settings, seed, device
         self._weights = class_weights(learn.labels, classes, settings.balance).to(device)
+        self._average = AverageWeights(part, settings.averaging)
         self._optimiser = torch.optim.AdamW(
             part.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -108,17 +110,17 @@ class Training:
                 losses = []
                 earlier = [p.dice for p in state.curve]
                 if not earlier or point.dice > max(earlier):
-                    state.best = _copied(self.part.state_dict())
+                    state.best = _copied(self._average.values)
                 state.curve = (*state.curve, point)
                 state.finished = state.steps >= s.steps or _stalls(state.curve, s.patience)
                 keep(self)
         return state
 
     def validate(self, progress: Progress) -> float:
-        """Mean Dice over the structures that the checked frames hold, all their pixels at once."""
+        """Mean Dice of the averaged weights over the structures that the checked frames hold, all their pixels at once."""
         labels, found = self._check.labels.long(), []
         self.part.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._average.instead_of(self.part):
             for start in range(0, len(labels), self._settings.batch):
                 progress.step("checking", start, len(labels))
                 inputs = self._check.inputs[start : start + self._settings.batch].on(self._device)
@@ -134,8 +136,9 @@ class Training:
         return sum(scores) / len(scores) if scores else 0.0
 
     def snapshot(self) -> dict[str, torch.Tensor]:
-        """From which :meth:`restore` goes on: weights and the optimiser's moments."""
+        """From which :meth:`restore` goes on: weights, their average, and the optimiser's moments."""
         kept = {f"part.{key}": value for key, value in self.part.state_dict().items()}
+        kept |= {f"average.{key}": value for key, value in self._average.values.items()}
         for number, values in self._optimiser.state_dict()["state"].items():
             kept |= {f"optimiser.{number}.{key}": torch.as_tensor(value) for key, value in values.items()}
         return _copied(kept)
@@ -143,8 +146,8 @@ class Training:
     def restore(self, snapshot: Mapping[str, torch.Tensor], state: State) -> None:
         """Go on from what :meth:`snapshot` gave."""
         self.state = state
-        part = {key.removeprefix("part."): value for key, value in snapshot.items() if key.startswith("part.")}
-        self.part.load_state_dict(part)
+        self.part.load_state_dict(_beginning("part.", snapshot))
+        self._average.restore(_beginning("average.", snapshot))
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in snapshot.items():
             if key.startswith("optimiser."):
@@ -172,7 +175,13 @@ class Training:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.part.parameters(), 1.0)
         self._optimiser.step()
+        self._average.update(self.part, step)
         return float(loss.detach())
+
+
+def _beginning(prefix: str, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The values whose names begin with ``prefix``, under the rest of their names."""
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
 
 
 def _stalls(curve: tuple[CurvePoint, ...], patience: int) -> bool:

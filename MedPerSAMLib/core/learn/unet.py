@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from MedPerSAMLib.core.learn.enlarged import convolve_enlarged
 from MedPerSAMLib.core.learn.inputs import MASK_SIZE, Inputs
-from MedPerSAMLib.core.learn.layers import convolve
+from MedPerSAMLib.core.learn.layers import convolve, pooled
 
 WIDTHS = (16, 32, 64, 128)
 _LEVEL = 2
@@ -51,23 +52,33 @@ class UNet(nn.Module):
         them counts: what frozen features tell of one patient does not always hold for the next.
         """
         if self.reduce is None:
-            return self._run(inputs.frames, MASK_SIZE, None)
-        side, told = inputs.features.shape[-1] * 2**_LEVEL, self.reduce(inputs.features)
+            return self._run(self._seen(inputs.frames, MASK_SIZE), None)
+        told = self.reduce(inputs.features).contiguous(memory_format=torch.channels_last)
+        seen = self._seen(inputs.frames, told.shape[-1] * 2**_LEVEL)
         if self.training:
             shown = torch.rand(len(told), 1, 1, 1, device=told.device) >= _HIDDEN
-            return self._run(inputs.frames, side, told * shown)
-        both = [self._run(inputs.frames, side, part).softmax(dim=1) for part in (told, torch.zeros_like(told))]
+            return self._run(seen, told * shown)
+        both = [self._run(seen, part).softmax(dim=1) for part in (told, torch.zeros_like(told))]
         return ((both[0] + both[1]) / 2).clamp(min=1e-7).log()
 
-    def _run(self, frames: torch.Tensor, side: int, told: torch.Tensor | None) -> torch.Tensor:
-        x, kept = F.adaptive_avg_pool2d(frames, side) - 0.5, []
-        for number, block in enumerate(self.down):
+    def _seen(self, frames: torch.Tensor, side: int) -> list[torch.Tensor]:
+        """What the levels see of the frames, at ``side`` and below, down to the one that the features join."""
+        x, seen = pooled(frames, side), []
+        for number, block in enumerate(self.down[: _LEVEL + 1]):
             x = block(x if number == 0 else F.max_pool2d(x, 2))
-            if number == _LEVEL and told is not None:
-                x = self.join(torch.cat([x, told], dim=1))
-            kept.append(x)
-        for block, skip in zip(reversed(self.up), reversed(kept[:-1])):
-            x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1))
+            seen.append(x)
+        return seen
+
+    def _run(self, seen: list[torch.Tensor], told: torch.Tensor | None) -> torch.Tensor:
+        x, skips = seen[-1], seen[:-1]
+        if told is not None:
+            x = self.join(torch.cat([x, told], dim=1))
+        for block in self.down[_LEVEL + 1 :]:
+            skips = [*skips, x]
+            x = block(F.max_pool2d(x, 2))
+        for block, skip in zip(self.up[::-1], skips[::-1]):
+            (convolution, norm, rectify), second = block
+            x = second(rectify(norm(convolve_enlarged(x, skip, convolution.weight))))
         return self.out(x)
 
 
