@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from MedPerSAMLib.core.learn.apply import SlicePoints, apply
+from MedPerSAMLib.core.learn.average import AverageWeights
 from MedPerSAMLib.core.learn.enlarged import convolve_enlarged
 from MedPerSAMLib.core.learn.fit import LOCATOR, fit
 from MedPerSAMLib.core.learn.inputs import look
@@ -147,6 +148,22 @@ def test_small_structures_weigh_more():
     assert flat.tolist() == pytest.approx([1, 1])
     assert float(half[1] / half[0]) == pytest.approx((96 / 4) ** 0.5)
     assert float(0.96 * half[0] + 0.04 * half[1]) == pytest.approx(1)
+
+
+def test_averaged_weights_smooth_and_can_be_tried_on():
+    part = torch.nn.BatchNorm2d(1)
+    average, last = AverageWeights(part, 0.98), AverageWeights(part, 0.0)
+    for step in range(400):
+        part.weight.data.fill_(4.0 if step % 2 else 2.0)
+        part.num_batches_tracked.fill_(step)
+        for values in (average, last):
+            values.update(part, step)
+    assert float(average.values["weight"]) == pytest.approx(3.0, abs=0.05)
+    assert average.values["num_batches_tracked"] == 399
+    assert float(last.values["weight"]) == 4.0
+    with average.instead_of(part):
+        assert float(part.weight) == pytest.approx(3.0, abs=0.05)
+    assert float(part.weight) == 4.0
 
 
 def test_a_convolution_of_an_enlarged_image_without_making_it():
