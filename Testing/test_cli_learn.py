@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from MedPerSAMLib.core.learn.settings import OF_METHOD, FitSettings
+from MedPerSAMLib.core.learn.settings import OF_METHOD, OF_SINGLE, FitSettings
 from MedPerSAMLib.services.cli import main
 from MedPerSAMLib.services.images.grid import Grid
 from MedPerSAMLib.services.learning import cli_fit
@@ -29,6 +29,7 @@ QUICK = FitSettings(examples=4, steps=4, batch=2, checks=2, most_validation=2, l
 def _quick(monkeypatch):
     for method in ("autosam-linear", "autosam-cnn", "unet"):
         monkeypatch.setitem(OF_METHOD, method, QUICK)
+        monkeypatch.delitem(OF_SINGLE, method, raising=False)
 
 
 @pytest.fixture(scope="module")

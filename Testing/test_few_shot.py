@@ -96,6 +96,13 @@ def test_the_json_has_a_method_for_each_training_size(evaluate):
     assert "fit s" in table and "pos. inside" in table and "centre-point@2" in table
 
 
+def test_settings_for_a_single_volume_are_told_apart():
+    cnn, linear = choose_few_shot(["autosam-cnn", "autosam-linear"]).variants
+    assert cnn.fit_settings(single=True).steps < cnn.fit_settings().steps
+    assert cnn.describe_settings()["single_volume"]["steps"] == cnn.fit_settings(single=True).steps
+    assert "single_volume" not in linear.describe_settings()
+
+
 def test_one_slice_is_scored_as_in_protocol_volume(evaluate):
     arguments = ("--methods", "copy", "--sets", "acdc")
     fewshot = evaluate("--protocol", "fewshot", "--train-sizes", "1", *arguments)[1]

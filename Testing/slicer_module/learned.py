@@ -43,6 +43,7 @@ def case(name: str, shift: int = 0, names=("Liver", "Spleen"), outlined: bool = 
 def fit_quickly(monkeypatch, **changes) -> None:
     """Let every method learn for a few steps only."""
     few = {"examples": 16, "steps": 12, "batch": 4, "checks": 4, "most_validation": 8, "located": 8, **changes}
+    monkeypatch.setattr(settings, "OF_SINGLE", {})
     for method in ("autosam-cnn", "promise-apm"):
         monkeypatch.setitem(settings.OF_METHOD, method, replace(settings.settings_of(method), **few))
 

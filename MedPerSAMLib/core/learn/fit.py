@@ -60,7 +60,7 @@ def fit(
         InputError: a class is labelled in none of the training cases, or the method does not exist.
     """
     chosen = learner(method)
-    settings = settings_of(method) if settings is None else settings
+    settings = settings_of(method, len(training) == 1) if settings is None else settings
     for number in range(1, classes + 1):
         if not any((case.labels == number).any() for case in training):
             raise InputError(f"Class {number} is labelled in none of the training cases; leave it out, or label it.")

@@ -169,7 +169,7 @@ def _learn(
         len(training.names),
         bench.options.seed,
         bench.progress,
-        settings=variant.fit_settings(),
+        settings=variant.fit_settings(len(training.volumes) == 1),
     )
     fit_seconds = time.perf_counter() - began
     numbers = {name: number for number, name in enumerate(training.names.values(), start=1)}

@@ -41,15 +41,16 @@ class LearnedVariant:
         """Whether it stands on the frozen SAM."""
         return LEARNERS[self.method].needs_model
 
-    def fit_settings(self) -> FitSettings:
-        """How it is fitted."""
+    def fit_settings(self, single: bool = False) -> FitSettings:
+        """How it is fitted; ``single`` says that there is one training volume only."""
         from MedPerSAMLib.core.learn.settings import settings_of
 
-        return settings_of(self.method) if self.settings is None else self.settings
+        return settings_of(self.method, single) if self.settings is None else self.settings
 
     def describe_settings(self) -> dict[str, object]:
-        """The settings in use, as JSON values."""
-        return dataclasses.asdict(self.fit_settings())
+        """The settings in use, as JSON values; those for a single training volume apart where they differ."""
+        several, single = (dataclasses.asdict(self.fit_settings(single)) for single in (False, True))
+        return several if single == several else {**several, "single_volume": single}
 
 
 @dataclass(frozen=True)
