@@ -148,6 +148,39 @@ def test_a_chain_from_a_tip_has_a_say_near_the_tip_only():
     assert all((found[i] == mask).all() for i, mask in reference.masks.items())
 
 
+class _LooksUntil:
+    """An appearance that knows the structure up to a slice, and nothing of it beyond."""
+
+    def __init__(self, last):
+        self._last = last
+
+    def contrast(self, index, mask):
+        return 0.8 if index <= self._last else 0.0
+
+    def log_odds(self, index, window):
+        shape = tuple(part.stop - part.start for part in window)
+        return np.full(shape, 2.0 if index <= self._last else -2.0, np.float32)
+
+
+def _always_finds(index, carried, window):
+    return np.where(carried, 3.0, -3.0)[window].astype(np.float32), {}
+
+
+def test_a_refiner_that_always_finds_something_does_not_hold_a_structure_beyond_its_end():
+    disc = _disc(40, 40, 15)
+    grid, reference = WorkingGrid.of((80, 80), (1.0, 1.0)), Reference({0: disc})
+    found = {}
+    for support in (0.5, 0.0):
+        step = StepSettings(support=support)
+        parts = ChainParts(
+            np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(3), 0.5, _always_finds, step, None, 4.0, 1.0
+        )
+        layout = Layout.of(range(7), reference.masks)
+        found[support] = run_chains(parts, layout, grid, reference, 7, 0.0, Progress()).mask.sum(axis=(1, 2))
+    assert (found[0.5][:4] > 0.9 * disc.sum()).all() and not found[0.5][4:].any()
+    assert (found[0.0] > 0.9 * disc.sum()).all()
+
+
 def test_outline_distances_are_bounded_far_from_the_outline():
     distance = outline_distance(_disc(40, 40, 15))
     assert distance[40, 40] == FAR and distance[0, 0] == -FAR and distance[40, 56] < 0 < distance[40, 53]

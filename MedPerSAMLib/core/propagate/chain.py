@@ -123,7 +123,7 @@ class Chain:
         distance = abs(target - self._start) * self._parts.step_pixels * self._parts.pixel
         seen = sight(self._parts, target, link.mask)
         link.evidence = self._tracker.log_odds(seen, distance)
-        link.signs["contrast"] = float(np.clip(seen.contrast / max(0.05, self._reference.contrast), 0, 1))
+        link.signs["contrast"] = self._relative(seen.contrast)
         link.signs["size"] = min(1.0, (seen.area / self._reference.area) ** 0.5)
         goes_on = self._tracker.add(link.evidence)
         self.ended = not goes_on or len(self.links) == len(self._targets)
@@ -157,7 +157,7 @@ class Chain:
         if parts.refiner is not None:
             refined, signs = parts.refiner(target, carried, window)
             if refined is not None:
-                evidence.append(refined)
+                evidence.append(self._support(target, carried) * refined)
         mask = carried
         if evidence:
             mask = np.zeros_like(carried)
@@ -168,6 +168,17 @@ class Chain:
         signs["cycle"] = dice(back, self._mask)
         signs["kept"] = dice(mask, carried)
         return Link(target, mask, signs=signs)
+
+    def _support(self, target: int, carried: np.ndarray) -> float:
+        """How far a refiner is believed about a carried mask, 0..1: as far as its place still looks like the structure."""
+        parts = self._parts
+        if not parts.step.support or not parts.appearance_weight:
+            return 1.0
+        return min(1.0, self._relative(parts.appearance.contrast(target, carried)) / parts.step.support)
+
+    def _relative(self, contrast: float) -> float:
+        """A contrast in parts of the annotated slice's, 0..1."""
+        return float(np.clip(contrast / max(0.05, self._reference.contrast), 0, 1))
 
 
 def sight(parts: ChainParts, index: int, mask: np.ndarray) -> Sight:

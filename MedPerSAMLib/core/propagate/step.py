@@ -32,6 +32,9 @@ class StepSettings:
         smoothing: Gaussian width on the log-odds, pixels at a step of one pixel.
         most_smoothing: bound of that width.
         smallest_part: parts smaller than this share of the largest are dropped.
+        support: contrast of the appearance, in parts of the annotated slice's, from which on a refiner is fully believed; below
+            it is believed in proportion, because SAM finds something wherever it is asked, also beyond the structure's
+            end. 0 believes it everywhere.
     """
 
     border: float = 0.3
@@ -43,6 +46,7 @@ class StepSettings:
     smoothing: float = 0.35
     most_smoothing: float = 0.7
     smallest_part: float = 0.1
+    support: float = 0.5
 
 
 def correct(

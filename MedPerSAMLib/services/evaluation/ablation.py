@@ -21,6 +21,7 @@ OFF = {
     "refine.limit": 20.0,
     "refine.least_agreement": 0.0,
     "refine.area_range": (0.0, float("inf")),
+    "step.support": 0.0,
 }
 """Settings with every step off, and how SAM is first asked once it is on."""
 
@@ -33,6 +34,7 @@ STEPS = {
     "+ fusion": ("refine.limit", "refine.least_agreement", "refine.area_range"),
     "+ appearance": ("appearance",),
     "+ presence": ("presence",),
+    "+ support": ("step.support",),
     "+ retraining": ("retraining",),
 }
 """Row -> the settings that get the value of the switched-on method in it and in all later rows."""
