@@ -170,14 +170,14 @@ def test_a_refiner_that_always_finds_something_does_not_hold_a_structure_beyond_
     disc = _disc(40, 40, 15)
     grid, reference = WorkingGrid.of((80, 80), (1.0, 1.0)), Reference({0: disc})
     found = {}
-    for support in (0.5, 0.0):
+    for support in (0.3, 0.0):
         step = StepSettings(support=support)
         parts = ChainParts(
             np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(3), 0.5, _always_finds, step, None, 4.0, 1.0
         )
         layout = Layout.of(range(7), reference.masks)
         found[support] = run_chains(parts, layout, grid, reference, 7, 0.0, Progress()).mask.sum(axis=(1, 2))
-    assert (found[0.5][:4] > 0.9 * disc.sum()).all() and not found[0.5][4:].any()
+    assert (found[0.3][:4] > 0.9 * disc.sum()).all() and not found[0.3][4:].any()
     assert (found[0.0] > 0.9 * disc.sum()).all()
 
 

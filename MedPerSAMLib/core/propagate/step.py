@@ -46,7 +46,7 @@ class StepSettings:
     smoothing: float = 0.35
     most_smoothing: float = 0.7
     smallest_part: float = 0.1
-    support: float = 0.5
+    support: float = 0.3
 
 
 def correct(
