@@ -162,8 +162,8 @@ def test_averaged_weights_smooth_and_can_be_tried_on():
     assert average.values["num_batches_tracked"] == 399
     assert float(last.values["weight"]) == 4.0
     with average.instead_of(part):
-        assert float(part.weight) == pytest.approx(3.0, abs=0.05)
-    assert float(part.weight) == 4.0
+        assert part.weight.item() == pytest.approx(3.0, abs=0.05)
+    assert part.weight.item() == 4.0
 
 
 def test_a_convolution_of_an_enlarged_image_without_making_it():
