@@ -274,6 +274,7 @@ def test_ablation_switches_one_step_on_in_each_row_and_ends_with_the_method_as_i
     assert rows[-1].settings == shipped
     assert not rows[0].needs_model
     assert all(row.needs_model for row in rows[1:])
+    assert json.dumps([row.describe_settings() for row in rows], allow_nan=False)
     for before, after in itertools.pairwise(rows):
         assert before.settings != after.settings, f"{after.name} changes nothing"
 

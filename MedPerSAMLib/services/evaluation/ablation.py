@@ -20,7 +20,7 @@ OFF = {
     # answer is dropped as a leak.
     "refine.limit": 20.0,
     "refine.least_agreement": 0.0,
-    "refine.area_range": (0.0, float("inf")),
+    "refine.area_range": (0.0, 1e6),
     "step.support": 0.0,
 }
 """Settings with every step off, and how SAM is first asked once it is on."""
