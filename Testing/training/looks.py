@@ -34,8 +34,8 @@ PRESETS = {  # share of each modality among the volumes, and the scene kinds it 
     "cells": (0.06, {"cells": 1.0}),
 }
 SIDES = {  # native pixels across the frame, before it is enlarged to FRAME
-    "ct": [64, 80, 96, 128, 160, 192, 256],
-    "mr": [40, 48, 64, 80, 96, 128, 160, 192, 256],
+    "ct": [48, 64, 80, 96, 128, 160, 192, 256],
+    "mr": [24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256],
     "us": [128, 160, 192, 256],
     "xray": [128, 192, 256],
     "endoscopy": [96, 128, 192, 256],
@@ -162,7 +162,7 @@ def shade(random: Random, scene: Scene, look: Look, preset: str, side: int) -> t
     """Frames (n, S, C, FRAME, FRAME) in 0..1 of a scene in a look."""
     fine = side * max(1, -(-128 // side))
     levels = scene.at(fine)
-    slots = paint(levels)
+    slots = paint(levels, ~scene.hidden)
     n, slices = slots.shape[:2]
     flat = slots + torch.arange(n, device=slots.device).view(-1, 1, 1, 1) * SLOTS
 

@@ -15,12 +15,12 @@ from Testing.training.fields import Random, gaussian_blur
 SCALE = 2  # frame pixels per mask-prompt pixel
 MOST = 8  # most points of one prompt set
 KINDS = {  # share of each prompt kind in training
-    "box": 0.28,
-    "point": 0.08,
-    "points": 0.1,
-    "box+points": 0.17,
-    "carried+box": 0.23,
-    "carried+box+points": 0.14,
+    "box": 0.26,
+    "point": 0.07,
+    "points": 0.08,
+    "box+points": 0.16,
+    "carried+box": 0.25,
+    "carried+box+points": 0.18,
 }
 
 
@@ -143,7 +143,7 @@ def spoil(random: Random, truth: torch.Tensor, neighbour: torch.Tensor, warped: 
     count, size = len(truth), truth.shape[-1]
     draw = random.uniform(0, 1, count, 1, 1, 1)
     bend = random.smooth((count, 2), size, 4) + 0.5 * random.smooth((count, 2), size, 10)
-    elastic = warp(truth, bend * random.log_uniform(0.01, 0.07, count, 1, 1, 1))
+    elastic = warp(truth, bend * random.log_uniform(0.004, 0.07, count, 1, 1, 1))
     grown = gaussian_blur(torch.where(random.chance(0.5, count, 1, 1, 1), truth, warped), random.scalar(1.0, 3.5))
     grown = torch.sigmoid(12 * (grown - random.uniform(0.15, 0.85, count, 1, 1, 1)))
     blobs = torch.sigmoid(8 * (random.smooth((count, 1), size, 6) - random.uniform(0.7, 1.8, count, 1, 1, 1)))

@@ -16,7 +16,8 @@ from Testing.training.prompts import spoil
 from Testing.training.shapes import ORGANS, Scene, draw_scene, labels
 
 MASK = 128  # side of masks and mask prompts
-WHOLE = 0.12  # share of targets that include what is nested in them
+WHOLE, WALL = 0.12, 0.5  # share of targets that include what is nested in them: thick walls, and thin ones
+THIN = 0.4  # a wall is thin if it covers less of the whole
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,12 @@ def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Te
     count = images.members.shape[1]
     rows = torch.arange(len(chosen), device=chosen.device)
     own = F.one_hot(chosen, count).bool()
-    whole = random.chance(WHOLE, len(chosen), 1) & (images.area[rows, chosen] > 0)[:, None]
-    member = torch.where(whole, images.members[rows, chosen], own)
+    nested = images.members[rows, chosen]
+    area = images.area[rows, chosen]
+    # Whoever outlines a skull or a cyst means what it holds as well; a muscle's wall is a structure of its own.
+    share = torch.where(area < THIN * (images.area * nested).sum(1), WALL, WHOLE)
+    whole = (random.uniform(0, 1, len(chosen)) < share) & (area > 0)
+    member = torch.where(whole[:, None], nested, own)
     mask = member.gather(1, images.labels.flatten(1)).view_as(images.labels)[:, None].float()
     neighbour = member.gather(1, images.neighbour_labels.flatten(1)).view_as(images.labels)[:, None].float()
     warped = warp(neighbour, images.field)

@@ -31,6 +31,7 @@ class Scene:
         levels: (n, S, K, GRID, GRID) level sets, negative inside, in frame half-widths.
         shell: (n, K) half thickness of shapes that are shells, 0 for solid ones.
         inclusion: (n, K) bool, shapes that change the look but belong to the label beneath.
+        hidden: (n, K) bool, shapes that are a label of their own but look like what is beneath: borders by convention.
         group: (n, K) label of each shape; several shapes may share one.
         parent: (n, K) slot of the shape a nested one lies in, or itself.
         gap: (n,) depth between the slices in frame half-widths.
@@ -40,6 +41,7 @@ class Scene:
     levels: torch.Tensor
     shell: torch.Tensor
     inclusion: torch.Tensor
+    hidden: torch.Tensor
     group: torch.Tensor
     parent: torch.Tensor
     gap: torch.Tensor
@@ -94,8 +96,8 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
     exists = random.chance(0.75, n, k)
     shell = torch.zeros(n, k, device=random.device)
     inclusion = torch.zeros(n, k, dtype=torch.bool, device=random.device)
-    parent = torch.arange(k, device=random.device).repeat(n, 1)
-    group = parent.clone()
+    own = torch.arange(k, device=random.device).repeat(n, 1)
+    parent, group = own.clone(), own.clone()
     bend = random.normal(n, k) * 0.35 * random.chance(0.5, n, k)
     exponent = random.uniform(1.6, 3.2, n, k)
     angle = random.uniform(0, 6.2832, n, k)
@@ -160,10 +162,17 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
     elif kind == "chest":
         _make_chest(random, centre, radius, aspect, angle, parent, offset, exists, shell, group)
 
+    hidden = torch.zeros(n, k, dtype=torch.bool, device=random.device)
+    if kind in ("anatomy", "heart"):
+        _divide(random, ORGANS[1:5] if kind == "heart" else ORGANS[1:], hidden, centre, radius, parent, offset, exists, shell, group)
+
     gap = random.log_uniform(0.015, 0.4, n)
     still = (gap * random.uniform(1.0, 6.0, n)).clamp(max=1.2)
     levels = _cut(random, centre, radius, aspect, angle, exponent, bend, weight, rough, fine, gap, slices)
-    _nest(levels, parent, offset, fine)
+    _nest(levels, parent.where(~hidden, own), offset, fine)
+    for slot in ORGANS[1:]:
+        within = torch.maximum(levels[:, :, slot], levels[:, :, slot - 1])
+        levels[:, :, slot] = torch.where(hidden[:, slot].view(n, 1, 1, 1), within, levels[:, :, slot])
     if random.happens(0.9) and kind != "cells":
         levels[:, :, RIM + 1 :] = torch.maximum(levels[:, :, RIM + 1 :], levels[:, :, BODY : BODY + 1])
     for column, slot in enumerate(SPECKS):
@@ -172,7 +181,7 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
     levels[:, :, 0] = -1
     levels.masked_fill_(~exists[:, None, :, None, None], 1.0)
     group[:, 0] = 0
-    return Scene(levels, shell, inclusion, group, parent, gap, still)
+    return Scene(levels, shell, inclusion, hidden, group, parent, gap, still)
 
 
 def _cut(random, centre, radius, aspect, angle, exponent, bend, weight, rough, fine, gap, slices) -> torch.Tensor:
@@ -224,6 +233,32 @@ def _nest(levels: torch.Tensor, parent: torch.Tensor, offset: torch.Tensor, fine
         index = parent[:, slot].view(n, 1, 1, 1, 1).expand(-1, slices, 1, GRID, GRID)
         inner = levels.gather(2, index)[:, :, 0] + depth + 0.15 * levels[:, :, slot].clamp(-0.5, 0.5) * depth * 4
         levels[:, :, slot] = torch.where(nested.view(n, 1, 1, 1), inner, levels[:, :, slot] + depth)
+
+
+def _divide(random, slots, hidden, centre, radius, parent, offset, exists, shell, group) -> None:
+    """Let some shapes be the part of the one before that lies within their own surface, and look like it.
+
+    An atrium ends where its veins are said to begin, a hippocampus' head where its body is: the image does not show it,
+    but the slices before do.
+    """
+    n = len(radius)
+    main = ORGANS[2]
+    for slot in slots:
+        if slot == main:
+            continue
+        before = slot - 1
+        cut = random.chance(0.35 if before == main else 0.15, n) & exists[:, before] & (shell[:, before] == 0)
+        angle = random.uniform(0, 6.2832, n)
+        reach = radius[:, before] * random.uniform(0.4, 1.2, n)
+        place = centre[:, before] + torch.stack([angle.cos(), angle.sin()], dim=1) * reach[:, None]
+        hidden[:, slot] = cut
+        centre[:, slot] = torch.where(cut[:, None], place, centre[:, slot])
+        radius[:, slot] = torch.where(cut, radius[:, before] * random.uniform(0.6, 1.8, n), radius[:, slot])
+        parent[:, slot] = torch.where(cut, before, parent[:, slot])
+        offset[:, slot] = offset[:, slot].masked_fill(cut, 0)
+        shell[:, slot] = shell[:, slot].masked_fill(cut, 0)
+        exists[:, slot] |= cut
+        group[:, slot] = torch.where(cut, slot, group[:, slot])
 
 
 def _make_heart(random, centre, radius, aspect, rough, parent, offset, exists, shell, group, bend, shrink) -> None:

@@ -36,10 +36,10 @@ class TinyConfig:
 
     frame_size: int = 256
     widths: tuple[int, int, int, int] = (32, 64, 128, 192)
-    depths: tuple[int, int, int] = (1, 2, 3)
+    depths: tuple[int, int, int] = (1, 3, 3)
     attention: int = 4
     heads: int = 6
-    fusion: int = 1
+    fusion: int = 2
     width: int = 128
     mlp: int = 512
     version: int = 0
