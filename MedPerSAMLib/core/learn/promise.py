@@ -22,6 +22,7 @@ from MedPerSAMLib.core.learn.losses import binary_loss
 from MedPerSAMLib.core.learn.point_makers import places_of, point_labels, rough_mask
 from MedPerSAMLib.core.learn.shift_maker import ShiftMaker
 from MedPerSAMLib.core.sam.predictor import Prompts, embed_prompts, read_out
+from MedPerSAMLib.core.sam.two_way import two_way
 
 _OUTPUT = 1
 """The first of the three multimask outputs, after the single-mask one."""
@@ -136,8 +137,8 @@ def decode_shifted(
     if shift is not None:
         mask_tokens = mask_tokens + shift
     tokens = torch.cat([decoder.iou_token.weight.expand(len(embeddings), -1, -1), mask_tokens, sparse], dim=1)
-    position = sam.prompt_encoder.get_dense_pe().expand(len(embeddings), -1, -1, -1)
-    logits, _ = read_out(decoder, *decoder.transformer(embeddings + dense, position, tokens), embeddings.shape)
+    seen = two_way(decoder.transformer, embeddings + dense, sam.prompt_encoder.get_dense_pe(), tokens)
+    logits, _ = read_out(decoder, *seen, embeddings.shape)
     return logits
 
 

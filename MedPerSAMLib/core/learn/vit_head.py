@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from MedPerSAMLib.core.learn.inputs import Inputs
+from MedPerSAMLib.core.sam.two_way import two_way
 
 _TOKENS = 3
 """One IoU token and two mask tokens."""
@@ -40,10 +41,9 @@ class VitHead(nn.Module):
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """(B, 1 + classes, 4e, 4e) logits; the background's are 0."""
         image = inputs.embedding + self.no_mask
-        position = self.position.expand(len(image), -1, -1, -1)
         maps = []
         for tokens, transformer, hypernetwork in zip(self.tokens, self.transformers, self.hypernetworks):
-            seen, keys = transformer(image, position, tokens.expand(len(image), -1, -1))
+            seen, keys = two_way(transformer, image, self.position, tokens.expand(len(image), -1, -1))
             features = self.upscaling(keys.transpose(1, 2).reshape(image.shape))
             weights = hypernetwork(seen[:, 1])[:, None]
             maps.append((weights @ features.flatten(2)).unflatten(2, features.shape[-2:]))

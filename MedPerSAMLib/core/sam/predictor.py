@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.precision import fast_precision
+from MedPerSAMLib.core.sam.two_way import two_way
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,10 @@ def decode(sam: torch.nn.Module, embeddings: torch.Tensor, prompts: Prompts) -> 
     """
     sparse, dense = embed_prompts(sam, prompts, len(embeddings))
     decoder = sam.mask_decoder
-    position = sam.prompt_encoder.get_dense_pe().expand(len(embeddings), -1, -1, -1)
+    position = sam.prompt_encoder.get_dense_pe()
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output_tokens.expand(len(embeddings), -1, -1), sparse], dim=1)
-    tokens_out, image_out = decoder.transformer(embeddings + dense, position, tokens)
+    tokens_out, image_out = two_way(decoder.transformer, embeddings + dense, position, tokens)
     return read_out(decoder, tokens_out, image_out, embeddings.shape)
 
 
