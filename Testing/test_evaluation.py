@@ -291,7 +291,9 @@ def test_correction_reports_first_second_and_gain_on_the_same_slices(evaluate):
     assert own[BALL]["gain"] == own[BALL]["gain_below_0.90"] != 0
     assert own[PILLAR]["gain"] == 0
     assert own[PILLAR]["gain_below_0.90"] is None
-    assert figures["gain_below_0.90"]["copy"]["n"] == 2
+    assert figures["gain_below_0.90"]["copy"]["n"] == figures["gain_volume_below_0.90"]["copy"]["n"] == 2
+    first, again = own[BALL]["dice_first"], own[BALL]["gain_volume"]
+    assert first < first + again <= 1
     case = figures["cases"][0]
     assert case["gain"] == pytest.approx(case["dice"] - case["dice_first_same_slices"], abs=1e-4)
     assert len(case["references"]) == 2

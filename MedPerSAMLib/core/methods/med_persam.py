@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings
 from MedPerSAMLib.core.embeddings import Embedder
+from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.learn.one_slice import OneSliceSettings, untrained_head
 from MedPerSAMLib.core.methods.matched_proposals import MatchedProposals, MatchedSettings
@@ -18,6 +21,7 @@ from MedPerSAMLib.core.methods.slicewise import annotated_mask, open_slices
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
 from MedPerSAMLib.core.propagate.chain import ChainParts, joined
+from MedPerSAMLib.core.propagate.likeness import Likeness, Window, annotated_windows, image_features
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
 from MedPerSAMLib.core.propagate.merge import Layout, MeetingSettings, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
@@ -51,6 +55,7 @@ class Settings:
         appearance_weight: of the appearance's log-odds in a step.
         matching: propose masks by matched features too, for other images (not for volumes, whose slices are neighbours);
             needs ``sam`` and ``appearance``.
+        likeness: propose the place whose surroundings SAM's features find most alike, for other images; needs ``sam``.
         step, look, end, meet, refine, carry, matched, tune, head_learn, head_belief: settings of the parts.
     """
 
@@ -62,6 +67,7 @@ class Settings:
     least_trust: float = 0.7
     smoothing: float = 0.0
     matching: bool = True
+    likeness: bool = True
     appearance_weight: float = 0.5
     step: StepSettings = StepSettings()
     look: AppearanceSettings = AppearanceSettings()
@@ -159,6 +165,10 @@ class MedPerSAM:
         if s.sam:
             asked = self._questioner(session, session.embedder(None), grid, (1.0, 1.0))
             annotated_refiner = SamRefiner(asked, {0: mask}, s.refine, session.seed)
+        windows = []
+        if s.likeness and s.sam:
+            size = session.predictor.frame_size
+            windows = annotated_windows(session.embedder(None), annotated, size, s.carry.likeness)
         matching = None
         if s.matching and s.sam and s.appearance:
             progress.step("trying matched features on copies of the annotated image", 0, 1)
@@ -174,7 +184,12 @@ class MedPerSAM:
                     self._questioner(session, session.embedder(number), target_grid, (1.0, 1.0))
                 )
             weight = s.appearance_weight if s.appearance else 0.0
-            pair = ImagePair(image, mask, target, session.warp_network, appearance, weight, refiner, s.carry, s.step)
+            likeness = None
+            if windows:
+                likeness = self._likeness(windows, session, number, mask, target.shape[:2])
+            pair = ImagePair(
+                image, mask, target, session.warp_network, appearance, weight, refiner, s.carry, s.step, likeness
+            )
             best = pair.best()
             if matching is not None and best.score < s.matched.worth * matching.trust:
                 found = matching.find(number)
@@ -182,6 +197,16 @@ class MedPerSAM:
                     best = pair.better(best, target_grid.mask_from_native(found), matching.trust)
             transfers.append(Transfer(target_grid.to_native(best.log_odds[None])[0] > 0, best.score))
         return transfers
+
+    def _likeness(
+        self, windows: list[Window], session: ImageSession, number: int, mask: np.ndarray, shape: tuple[int, int]
+    ) -> Likeness:
+        """Of target ``number``, whose working grid is ``shape``, to the annotated image, whose working mask is ``mask``."""
+        native = session.targets[number].shape[:2]
+        frame = Frame.full(native, (1.0, 1.0), session.predictor.frame_size)
+        features = image_features(session.embedder(number), frame, native)
+        expected = np.argwhere(mask).mean(axis=0) * np.divide(shape, mask.shape)
+        return Likeness(windows, features, shape, tuple(expected), self.settings.carry.likeness)
 
     def _check_equipment(self, session: VolumeSession | ImageSession) -> None:
         if session.warp_network is None:

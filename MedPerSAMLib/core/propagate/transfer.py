@@ -1,16 +1,16 @@
 """One annotated image to another image: where there is no neighbour to carry a mask from (the paper's own setting).
 
-Two proposals are made: the annotated outline where it lies, warped onto the target; and the outline moved to where the target
-looks like the structure, warped, and grown by its looks. SAM is asked about both, and the proposal that the signs speak for
-is kept. A mask from elsewhere, as of matched features, may take its place where its expected Dice is higher: no label of the
-target is needed.
+Three proposals are made: the annotated outline where it lies, warped onto the target; the outline moved to where the target looks
+like the structure, warped, and grown by its looks; and the outline moved to where SAM's features find its surroundings most alike,
+warped. SAM is asked about each, and the proposal that the signs speak for is kept. A mask from elsewhere, as of matched features,
+may take its place where its expected Dice is higher: no label of the target is needed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings, radius
 from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.grid import WorkingGrid
+from MedPerSAMLib.core.propagate.likeness import Likeness, LikenessSettings
 from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
 from MedPerSAMLib.core.propagate.refiner import SamRefiner
 from MedPerSAMLib.core.propagate.step import StepSettings, correct
@@ -33,7 +34,8 @@ class TransferSettings:
     Attributes:
         longest: pixels along the longer side of the working images.
         look: the appearance across images, whose brightness differs.
-        place: how places and sizes are tried.
+        place: how places and sizes are tried by looks.
+        likeness: how they are found by SAM's features.
         least_score: log-odds by which a place must look more like the structure than its surroundings do, for the outline to
             be moved there: where looks do not tell, the annotated place is the better guess.
         growth_steps: corrections by appearance and SAM of a proposal.
@@ -43,6 +45,7 @@ class TransferSettings:
     longest: int = 128
     look: AppearanceSettings = AppearanceSettings(steps=300, unlabelled=0.0)
     place: PlaceSettings = PlaceSettings()
+    likeness: LikenessSettings = field(default_factory=LikenessSettings)
     least_score: float = 2.5
     growth_steps: int = 5
     step_pixels: float = 6.0
@@ -80,6 +83,7 @@ class ImagePair:
         refiner: SAM about the target; None leaves SAM out.
         settings: how.
         step: how far a proposal is believed.
+        likeness: where the model's features look like the structure; None leaves it out.
     """
 
     def __init__(
@@ -93,12 +97,14 @@ class ImagePair:
         refiner: SamRefiner | None,
         settings: TransferSettings,
         step: StepSettings,
+        likeness: Likeness | None = None,
     ) -> None:
+        self._likeness = likeness
         self._image, self._mask, self._target = _grey(image), mask, _grey(target)
         self._network, self._refiner, self._settings, self._step = network, refiner, settings, step
         self._appearance, self._weight = appearance, appearance_weight
         self._looks = appearance.log_odds(1, (slice(0, target.shape[0]), slice(0, target.shape[1])))
-        self._contrast = max(0.05, appearance.contrast(0, mask))
+        self._probability = 1 / (1 + np.exp(-self._looks))
 
     def best(self) -> Proposal:
         """Of the carried proposals, the one that the signs speak for."""
@@ -108,6 +114,10 @@ class ImagePair:
             placed, score = place_outline(start, self._looks, self._settings.place)
             if score >= self._settings.least_score:
                 proposals.append(self._finish(self._warped(placed), grow=True))
+        if self._likeness is not None:
+            placed = self._moved(*self._likeness.best())
+            if placed.any():
+                proposals.append(self._finish(self._warped(placed), grow=False))
         return max(proposals, key=lambda proposal: proposal.score)
 
     def better(self, own: Proposal, found: np.ndarray, trust: float) -> Proposal:
@@ -119,8 +129,7 @@ class ImagePair:
             trust: how good such masks are, 0..1; a sign of the result where it wins.
         """
         other = self._finish(found, grow=False)
-        probability = 1 / (1 + np.exp(-self._looks))
-        if expected_dice(other.mask, probability) <= expected_dice(own.mask, probability):
+        if expected_dice(other.mask, self._probability) <= expected_dice(own.mask, self._probability):
             return own
         return dataclasses.replace(other, signs={**other.signs, "trust": trust})
 
@@ -139,9 +148,19 @@ class ImagePair:
                 break
             mask, log_odds = changed, odds
         if self._weight:
-            contrast = self._appearance.contrast(1, mask)
-            signs = {**signs, "contrast": min(1.0, max(0.0, contrast) / self._contrast)}
+            # The root: looks of another patient's image differ, so they say less than the place does.
+            signs = {**signs, "looks": expected_dice(mask, self._probability) ** 0.5}
+        if self._likeness is not None:
+            signs = {**signs, "place": self._likeness.at(mask) ** 2}
         return Proposal(mask, log_odds, signs or {"warp": 0.5})
+
+    def _moved(self, centre: tuple[int, int], scale: float) -> np.ndarray:
+        """The annotated outline at a place of the target's working grid, ``scale`` times as large in its image."""
+        scale = scale * max(self._target.shape) / max(self._mask.shape)
+        own = np.argwhere(self._mask).mean(axis=0)
+        axes = np.mgrid[: self._target.shape[0], : self._target.shape[1]]
+        sources = [(axis - place) / scale + c for axis, place, c in zip(axes, centre, own)]
+        return ndimage.map_coordinates(self._mask.astype(np.float32), sources, order=1) > 0.5
 
     def _warped(self, outline: np.ndarray) -> np.ndarray:
         """The annotated mask, moved and scaled like ``outline`` and warped onto the target."""

@@ -26,7 +26,9 @@ class CorrectionProtocol(Protocol):
 
     Figures of the JSON: ``dice_first`` is protocol ``volume``'s Dice. ``dice`` is the second result's on the slices
     that are neither reference, and ``second_minus_first`` their difference. ``gain`` is the second result's Dice minus
-    the first's, both on the slices that are neither reference: to leave the worst slice out is a gain by itself.
+    the first's, both on the slices that are neither reference: to leave the worst slice out is a gain by itself. ``gain_volume``
+    is what the user gets: Dice on protocol ``volume``'s own slices, of which the corrected one is now as it was drawn, minus
+    ``dice_first``. Both gains are given apart (``..._below_0.90``) for results that leave something to correct.
     """
 
     summary = "the gain of a second annotated slice where the first result is worst"
@@ -37,6 +39,8 @@ class CorrectionProtocol(Protocol):
         "second_minus_first": "2nd - 1st",
         "gain": "gain",
         f"gain_below_{WEAK_DICE:.2f}": f"gain<{WEAK_DICE:.2f}",
+        "gain_volume": "volume",
+        f"gain_volume_below_{WEAK_DICE:.2f}": f"volume<{WEAK_DICE:.2f}",
         "time_ratio": "time 2nd/1st",
     }
 
@@ -62,18 +66,23 @@ class CorrectionProtocol(Protocol):
                 values, details = score(second, structure, references, spacing)
                 same_slices, _ = score(first, structure, references, None)
                 as_volume, _ = score(first, structure, references[:1], None)
+                corrected, _ = score(second, structure, references[:1], None)
+                weak = as_volume["dice"] < WEAK_DICE
                 gain = values["dice"] - same_slices["dice"]
+                gain_volume = corrected["dice"] - as_volume["dice"]
                 values |= {
                     "dice_first": as_volume["dice"],
                     "gain": gain,
                     "second_minus_first": values["dice"] - as_volume["dice"],
-                    f"gain_below_{WEAK_DICE:.2f}": gain if as_volume["dice"] < WEAK_DICE else None,
+                    f"gain_below_{WEAK_DICE:.2f}": gain if weak else None,
+                    "gain_volume": gain_volume,
+                    f"gain_volume_below_{WEAK_DICE:.2f}": gain_volume if weak else None,
                     "seconds_per_slice": (end - middle) / len(label),
                     "time_ratio": (end - middle) / (middle - start),
                 }
                 details |= {
                     "dice_first_same_slices": same_slices["dice"],
-                    "dice_with_corrected_slice": score(second, structure, references[:1], None)[0]["dice"],
+                    "dice_with_corrected_slice": corrected["dice"],
                     "seconds_first": middle - start,
                     "seconds": end - middle,
                     "notes": [*first.notes, *details["notes"]],
@@ -83,17 +92,17 @@ class CorrectionProtocol(Protocol):
     def extras(self, records: Sequence[Record]) -> dict[str, object]:
         methods = unique(record.method for record in records)
         own = {method: [record for record in records if record.method == method] for method in methods}
-        weak = f"gain_below_{WEAK_DICE:.2f}"
-        return {
-            "confidence_spearman": {method: confidence_correlation(own[method]) for method in methods},
-            # Beside the means over labels and sets: a set without weak results says nothing about their gain.
+        weak_gains = [f"{gain}_below_{WEAK_DICE:.2f}" for gain in ("gain", "gain_volume")]
+        # Beside the means over labels and sets: a set without weak results says nothing about their gain.
+        return {"confidence_spearman": {method: confidence_correlation(own[method]) for method in methods}} | {
             weak: {
                 method: {
                     "mean": mean_or_none(record.values[weak] for record in own[method]),
                     "n": sum(record.values[weak] is not None for record in own[method]),
                 }
                 for method in methods
-            },
+            }
+            for weak in weak_gains
         }
 
 
