@@ -43,3 +43,18 @@ def binary_loss(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor)
     soft = logits.sigmoid()
     dice = (2 * (soft * truth).sum((1, 2)) + 1) / (soft.sum((1, 2)) + truth.sum((1, 2)) + 1)
     return ((entropy + 1 - dice) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def rough_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus 1 - soft Dice of the whole batch, mean over the structures, each against all the rest.
+
+    Args:
+        logits: (B, C, e, e) of the structures.
+        labels: (B, m, m) int64, finer than the logits.
+    """
+    truth = F.one_hot(labels, logits.shape[1] + 1).movedim(-1, 1)[:, 1:].float()
+    truth = F.adaptive_avg_pool2d(truth, logits.shape[-1])
+    logits = logits.float()
+    soft = logits.sigmoid()
+    dice = (2 * (soft * truth).sum((0, 2, 3)) + 1) / (soft.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
+    return F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice.mean()

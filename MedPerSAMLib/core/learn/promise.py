@@ -6,7 +6,7 @@ flow through SAM's frozen prompt encoder and decoder. The mask is the first mult
 [I] Additions:
 - The heat maps from which the points come are given to SAM as a mask prompt, too (``point_makers``): points alone tell a decoder
   that was made for clicks too little of what a few volumes show. Part of the training goes without it, so that points alone, where a
-  user moved them, are answered as well.
+  user moved them, are answered as well. These rough masks have a loss of their own beside SAM's answer; the points still have none.
 - A volume has slices without the structure, and prompts always ask for something: a presence output reads the embedding inside the
   mask that SAM made, and its log-odds join the mask's.
 """
@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.learn.inputs import Inputs
-from MedPerSAMLib.core.learn.losses import binary_loss
+from MedPerSAMLib.core.learn.losses import binary_loss, rough_loss
 from MedPerSAMLib.core.learn.point_makers import places_of, point_labels, rough_mask
 from MedPerSAMLib.core.learn.shift_maker import ShiftMaker
 from MedPerSAMLib.core.sam.predictor import Prompts, embed_prompts, read_out
@@ -29,6 +29,10 @@ _OUTPUT = 1
 
 _WITHOUT = 0.3
 """Part of the steps that prompt with points alone: they must say enough without the rough mask, or moving one would do nothing."""
+
+
+_ROUGH = 1.0
+"""Weight of the rough masks' own loss: a step asks SAM for one structure of each frame, and the heat maps learn from all."""
 
 
 class Promise(nn.Module):
@@ -91,10 +95,12 @@ class Promise(nn.Module):
         """
         chosen = _draw_classes(labels, self.classes, generator)
         with_mask = bool(torch.rand(1, generator=generator) >= _WITHOUT)
-        mask, present = self._answer(inputs, chosen, self._learned(self._heat(inputs), chosen, with_mask))
+        heat = self._heat(inputs)
+        mask, present = self._answer(inputs, chosen, self._learned(heat, chosen, with_mask))
         truth = (labels == (chosen + 1).to(labels.device)[:, None, None]).float()
         exists = truth.amax((1, 2))
-        return binary_loss(mask, truth, exists) + 0.5 * F.binary_cross_entropy_with_logits(present, exists)
+        loss = binary_loss(mask, truth, exists) + 0.5 * F.binary_cross_entropy_with_logits(present, exists)
+        return loss if heat is None else loss + _ROUGH * rough_loss(rough_mask(heat), labels)
 
     def _heat(self, inputs: Inputs) -> torch.Tensor | None:
         """(B, classes, POINTS, e, e) heat maps of the points; None where none are made."""

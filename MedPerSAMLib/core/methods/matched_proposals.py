@@ -24,19 +24,13 @@ class MatchedSettings:
 
     Attributes:
         copies: changed copies on which it is tried.
-        least_trust: mean Dice on the copies below which it proposes nothing. Copies that were turned further gave 0.26 to 0.93
-            on polyps, fetal heads, skin lesions and nuclei, where it helps, and 0.09 to 0.22 on the heart's parts and
-            breast lesions, where it does not; abdominal organs lie between (embedded model).
-        worth: it is asked where the signs of the carried proposals, multiplied, are below ``worth`` times its mean Dice on
-            the copies. Measured on eight sets with two annotated images each, five or six targets: 1 and 1.5 alike, 2 and
-            more worse.
+        least_trust: mean Dice on the copies below which it proposes nothing.
         change: how the copies differ.
         matcher: the matching itself.
     """
 
     copies: int = 5
     least_trust: float = 0.2
-    worth: float = 1.5
     change: ChangeSettings = field(default_factory=ChangeSettings)
     matcher: MatcherSettings = field(default_factory=MatcherSettings)
 

@@ -191,10 +191,10 @@ class MedPerSAM:
                 image, mask, target, session.warp_network, appearance, weight, refiner, s.carry, s.step, likeness
             )
             best = pair.best()
-            if matching is not None and best.score < s.matched.worth * matching.trust:
-                found = matching.find(number)
-                if found is not None:
-                    best = pair.better(best, target_grid.mask_from_native(found), matching.trust)
+            found = None if matching is None else matching.find(number)
+            if found is not None:
+                matched = pair.judged(target_grid.mask_from_native(found), matching.trust)
+                best = max(best, matched, key=lambda proposal: proposal.score)
             transfers.append(Transfer(target_grid.to_native(best.log_odds[None])[0] > 0, best.score))
         return transfers
 

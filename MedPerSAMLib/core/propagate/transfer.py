@@ -3,7 +3,7 @@
 Three proposals are made: the annotated outline where it lies, warped onto the target; the outline moved to where the target looks
 like the structure, warped, and grown by its looks; and the outline moved to where SAM's features find its surroundings most alike,
 warped. SAM is asked about each, and the proposal that the signs speak for is kept. A mask from elsewhere, as of matched features,
-may take its place where its expected Dice is higher: no label of the target is needed.
+takes its place where its signs and its trust speak more for it: no label of the target is needed.
 """
 
 from __future__ import annotations
@@ -118,20 +118,18 @@ class ImagePair:
             placed = self._moved(*self._likeness.best())
             if placed.any():
                 proposals.append(self._finish(self._warped(placed), grow=False))
-        return max(proposals, key=lambda proposal: proposal.score)
+        # Among outlines that only lie elsewhere, the place counts twice.
+        return max(proposals, key=lambda proposal: proposal.score * proposal.signs.get("place", 1.0))
 
-    def better(self, own: Proposal, found: np.ndarray, trust: float) -> Proposal:
-        """A carried proposal or one from elsewhere: that of the higher expected Dice.
+    def judged(self, found: np.ndarray, trust: float) -> Proposal:
+        """A proposal from elsewhere, refined by SAM and with the same signs as the carried ones.
 
         Args:
-            own: the carried one.
-            found: (rows, columns) bool on the target's working grid, not empty; SAM refines it first.
-            trust: how good such masks are, 0..1; a sign of the result where it wins.
+            found: (rows, columns) bool on the target's working grid, not empty.
+            trust: how good such masks are, 0..1; its root is one of the signs.
         """
         other = self._finish(found, grow=False)
-        if expected_dice(other.mask, self._probability) <= expected_dice(own.mask, self._probability):
-            return own
-        return dataclasses.replace(other, signs={**other.signs, "trust": trust})
+        return dataclasses.replace(other, signs={**other.signs, "trust": trust**0.5})
 
     def _finish(self, mask: np.ndarray, grow: bool) -> Proposal:
         signs: dict[str, float] = {}
@@ -151,7 +149,7 @@ class ImagePair:
             # The root: looks of another patient's image differ, so they say less than the place does.
             signs = {**signs, "looks": expected_dice(mask, self._probability) ** 0.5}
         if self._likeness is not None:
-            signs = {**signs, "place": self._likeness.at(mask) ** 2}
+            signs = {**signs, "place": self._likeness.at(mask)}
         return Proposal(mask, log_odds, signs or {"warp": 0.5})
 
     def _moved(self, centre: tuple[int, int], scale: float) -> np.ndarray:
