@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from MedPerSAMLib.core.learn.enlarged import convolve_enlarged
+from MedPerSAMLib.core.enlarged import convolve_enlarged
 from MedPerSAMLib.core.learn.inputs import MASK_SIZE, Inputs
 from MedPerSAMLib.core.learn.layers import convolve, pooled
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -55,11 +56,10 @@ class NeighbourFields:
             with torch.inference_mode(), fast_precision(self._device):
                 moving, fixed = (self._frames([pair[side] for pair in part]) for side in (0, 1))
                 fields = self._to_pixels(self.network(moving, fixed).float().cpu())
-            for (source, target), field in zip(part, fields):
-                progress.step("matching neighbouring slices", start, len(missing))
-                if self._polish:
-                    field = polished(self._planes[source], self._planes[target], field, self._polish)
-                self._kept[source, target] = field.astype(np.float16)
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+                for pair, field in zip(part, pool.map(self._polished, part, fields)):
+                    self._kept[pair] = field.astype(np.float16)
+                    progress.step("matching neighbouring slices", start, len(missing))
 
     def carry(self, soft: np.ndarray, source: int, target: int) -> np.ndarray:
         """A (rows, columns) float image that lies on slice ``source``, warped onto the neighbouring slice ``target``."""
@@ -75,6 +75,11 @@ class NeighbourFields:
         places = [rows + field[1][window], columns + field[0][window]]
         carried[window] = ndimage.map_coordinates(np.asarray(soft, np.float32), places, order=1, mode="nearest")
         return carried
+
+    def _polished(self, pair: tuple[int, int], field: np.ndarray) -> np.ndarray:
+        if not self._polish:
+            return field
+        return polished(self._planes[pair[0]], self._planes[pair[1]], field, self._polish)
 
     def _to_pixels(self, fields: torch.Tensor) -> np.ndarray:
         """Fields (B, 2, f, f) in half-widths of the square frame -> (B, 2, rows, columns), (x, y) in working pixels."""

@@ -20,6 +20,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from MedPerSAMLib.core.enlarged import convolve_enlarged
+
 _FORCE_BLURS = (3, 7)  # box widths in frame pixels of the frames that the demons forces are taken from
 
 
@@ -82,8 +84,8 @@ class WarpNetwork(nn.Module):
         for block in self.down:
             levels.append(block(levels[-1]))
         x = self.deep(levels[-1])
-        for block, skip in zip(self.up, levels[-2:0:-1]):
-            x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1))
+        for (convolution, activation), skip in zip(self.up, levels[-2:0:-1]):
+            x = activation(convolve_enlarged(x, skip, convolution.weight, convolution.bias))
         pushed = sum(gain * _blur(F.avg_pool2d(force, 2), 5) for gain, force in zip(self.gain, forces))
         return self.config.reach * torch.tanh(self.flow(x).float() + pushed / self.config.reach)
 
@@ -130,7 +132,8 @@ def load_warp(path: str | Path) -> WarpNetwork:
         state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - a safetensors file is no dict
     network = WarpNetwork(WarpConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
     network.load_state_dict(state, strict=True)
-    return network.eval()
+    # The layout that convolutions work in: without it each call reorders the weights.
+    return network.to(memory_format=torch.channels_last).eval()
 
 
 def warp_metadata(network: WarpNetwork) -> dict[str, str]:

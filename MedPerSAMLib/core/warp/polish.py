@@ -24,6 +24,7 @@ def polished(moving: np.ndarray, fixed: np.ndarray, field: np.ndarray, iteration
     demons.SetNumberOfIterations(iterations)
     demons.SetStandardDeviations(_SMOOTHNESS)
     demons.SetSmoothDisplacementField(True)
+    demons.SetNumberOfThreads(1)  # slices are small: several fields at once use the cores better
     start = sitk.GetImageFromArray(np.moveaxis(field, 0, -1).astype(np.float64), isVector=True)
     images = [sitk.GetImageFromArray(np.ascontiguousarray(plane, np.float32)) for plane in (fixed, moving)]
     return np.moveaxis(sitk.GetArrayFromImage(demons.Execute(*images, start)), -1, 0).astype(np.float32)

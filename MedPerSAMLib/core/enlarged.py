@@ -11,20 +11,23 @@ import torch
 from torch.nn import functional as F
 
 
-def convolve_enlarged(deep: torch.Tensor, skip: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """As ``conv2d(cat([interpolate(deep, scale_factor=2), skip]), weight, padding=1)``.
+def convolve_enlarged(
+    deep: torch.Tensor, skip: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """As ``conv2d(cat([interpolate(deep, scale_factor=2), skip]), weight, bias, padding=1)``.
 
     Args:
         deep: (B, D, h, w).
         skip: (B, S, 2h, 2w).
         weight: (C, D + S, 3, 3).
+        bias: (C,) or None.
 
     Returns:
         (B, C, 2h, 2w).
     """
     channels = deep.shape[1]
     kernel = _summed(weight[:, :channels])
-    return F.conv_transpose2d(deep, kernel, stride=2, padding=1) + F.conv2d(skip, weight[:, channels:], padding=1)
+    return F.conv_transpose2d(deep, kernel, stride=2, padding=1) + F.conv2d(skip, weight[:, channels:], bias, padding=1)
 
 
 def _summed(weight: torch.Tensor) -> torch.Tensor:
