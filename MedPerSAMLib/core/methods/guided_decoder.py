@@ -1,16 +1,16 @@
 """SAM's mask decoder with PerSAM's two guides: a bias on where the tokens look, and the target added to the tokens.
 
 Zhang et al., "Personalize Segment Anything Model with One Shot", ICLR 2024, section 3.2: target-guided attention and
-target-semantic prompting. The forward pass is written here over segment-anything's own submodules, because its classes
+target-semantic prompting. The forward pass is ``sam.two_way``, which knows both, because the released classes
 take neither guide; no weight and no class is changed.
 """
 
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 from MedPerSAMLib.core.sam.predictor import Decoded, Predictor, Prompts, embed_prompts, read_out
+from MedPerSAMLib.core.sam.two_way import two_way
 
 
 @torch.inference_mode()
@@ -42,55 +42,14 @@ def guided_decode(
     decoder = sam.mask_decoder
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output_tokens.expand(len(embeddings), -1, -1), sparse], dim=1)
-    position = sam.prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
-    keys = (embeddings + dense).flatten(2).transpose(1, 2)
-    bias = attention_bias.to(keys).flatten(1)[:, None, None, :]
-
-    transformer, queries, target = decoder.transformer, tokens, target.to(tokens)
-    for layer in transformer.layers:
-        queries, keys = _guided_layer(layer, queries + target, keys, tokens, position, bias)
-    final = transformer.final_attn_token_to_image(q=queries + tokens + target, k=keys + position, v=keys)
-    queries = transformer.norm_final_attn(queries + final)
-
+    queries, keys = two_way(
+        decoder.transformer,
+        embeddings + dense,
+        sam.prompt_encoder.get_dense_pe(),
+        tokens,
+        attention_bias.to(embeddings).flatten(1),
+        target.to(tokens),
+    )
     logits, iou = read_out(decoder, queries, keys, embeddings.shape)
     keep = slice(1, None) if multimask else slice(0, 1)
     return Decoded(logits[:, keep], iou[:, keep].clamp(0, 1))
-
-
-def _guided_layer(
-    layer: torch.nn.Module,
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    query_position: torch.Tensor,
-    key_position: torch.Tensor,
-    bias: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``TwoWayAttentionBlock.forward`` with a bias in the attention of the tokens (B, T, C) to the image (B, e*e, C)."""
-    if layer.skip_first_layer_pe:
-        queries = layer.self_attn(q=queries, k=queries, v=queries)
-    else:
-        placed = queries + query_position
-        queries = queries + layer.self_attn(q=placed, k=placed, v=queries)
-    queries = layer.norm1(queries)
-
-    to_image = layer.cross_attn_token_to_image
-    queries = layer.norm2(queries + _biased(to_image, queries + query_position, keys + key_position, keys, bias))
-    queries = layer.norm3(queries + layer.mlp(queries))
-
-    keys = layer.norm4(
-        keys + layer.cross_attn_image_to_token(q=keys + key_position, k=queries + query_position, v=queries)
-    )
-    return queries, keys
-
-
-def _biased(
-    attention: torch.nn.Module, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
-    """``Attention.forward`` with ``bias`` (B, 1, 1, keys) added to the scaled products before the softmax."""
-    heads = attention.num_heads
-    q, k, v = (
-        project(x).unflatten(2, (heads, -1)).transpose(1, 2)
-        for project, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))
-    )
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(-1, heads, q.shape[2], -1))
-    return attention.out_proj(out.transpose(1, 2).flatten(2))

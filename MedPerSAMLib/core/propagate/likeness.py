@@ -55,7 +55,7 @@ def image_features(embedder: Embedder, frame: Frame, shape: tuple[int, int]) -> 
     embedding = embedder.embed([0], frame)[0]
     inside = frame.sample(torch.ones(1, 1, *shape, device=embedding.device))
     shown = (F.adaptive_avg_pool2d(inside, embedding.shape[-1])[0] > 0.5).float()
-    mean = (embedding * shown).sum((1, 2), keepdim=True) / shown.sum()
+    mean = (embedding * shown).sum((1, 2), keepdim=True) / shown.sum().clamp(min=1)
     return F.normalize(embedding - mean, dim=0) * shown
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,7 +103,7 @@ class ImagePair:
         self._likeness = likeness
         self._image, self._mask, self._target = _grey(image), mask, _grey(target)
         self._network, self._refiner, self._settings, self._step = network, refiner, settings, step
-        self._appearance, self._weight = appearance, appearance_weight
+        self._weight = appearance_weight
         self._looks = appearance.log_odds(1, (slice(0, target.shape[0]), slice(0, target.shape[1])))
         self._probability = 1 / (1 + np.exp(-self._looks))
 
@@ -154,20 +155,20 @@ class ImagePair:
 
     def _moved(self, centre: tuple[int, int], scale: float) -> np.ndarray:
         """The annotated outline at a place of the target's working grid, ``scale`` times as large in its image."""
-        scale = scale * max(self._target.shape) / max(self._mask.shape)
-        own = np.argwhere(self._mask).mean(axis=0)
-        axes = np.mgrid[: self._target.shape[0], : self._target.shape[1]]
-        sources = [(axis - place) / scale + c for axis, place, c in zip(axes, centre, own)]
+        sources = self._sources(centre, scale * max(self._target.shape) / max(self._mask.shape))
         return ndimage.map_coordinates(self._mask.astype(np.float32), sources, order=1) > 0.5
+
+    def _sources(self, place: Sequence[float], scale: float) -> list[np.ndarray]:
+        """Where on the annotated image each target pixel lies if the mask's centre is at ``place`` and its size ``scale`` times its own."""
+        centre = np.argwhere(self._mask).mean(axis=0)
+        axes = np.mgrid[: self._target.shape[0], : self._target.shape[1]]
+        return [(axis - p) / scale + c for axis, p, c in zip(axes, place, centre)]
 
     def _warped(self, outline: np.ndarray) -> np.ndarray:
         """The annotated mask, moved and scaled like ``outline`` and warped onto the target."""
         if self._network is None:
             return outline
-        centre, place = np.argwhere(self._mask).mean(axis=0), np.argwhere(outline).mean(axis=0)
-        scale = radius(outline) / radius(self._mask)
-        axes = np.mgrid[: self._target.shape[0], : self._target.shape[1]]
-        sources = [(axis - p) / scale + c for axis, p, c in zip(axes, place, centre)]
+        sources = self._sources(np.argwhere(outline).mean(axis=0), radius(outline) / radius(self._mask))
         moved = ndimage.map_coordinates(self._image, sources, order=1, mode="nearest")
         mask = ndimage.map_coordinates(self._mask.astype(np.float32), sources, order=1)
         side = math.ceil(self._settings.longest / 16) * 16

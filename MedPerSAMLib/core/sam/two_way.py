@@ -11,14 +11,23 @@ import torch
 from torch import nn
 
 
-def two_way(transformer: nn.Module, image: torch.Tensor, position: torch.Tensor, tokens: torch.Tensor):
-    """As ``segment_anything.modeling.TwoWayTransformer.forward``, differentiable.
+def two_way(
+    transformer: nn.Module,
+    image: torch.Tensor,
+    position: torch.Tensor,
+    tokens: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    target: torch.Tensor | float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As ``segment_anything.modeling.TwoWayTransformer.forward``, differentiable, and with PerSAM's guidance where it is given.
 
     Args:
         transformer: the released module.
         image: (B, C, h, w) embedding with the dense prompt added.
         position: (1 or B, C, h, w) its position code.
         tokens: (B, T, C) output tokens and sparse prompts.
+        bias: (B, h * w) added in every head of the tokens' attention to the image in each layer, the same for every token.
+        target: (C,) added to all tokens before each layer and in the final attention's query.
 
     Returns:
         Tokens (B, T, C) and image (B, h * w, C).
@@ -27,6 +36,7 @@ def two_way(transformer: nn.Module, image: torch.Tensor, position: torch.Tensor,
     position = position.flatten(2).transpose(1, 2)
     known = tokens
     for layer in transformer.layers:
+        tokens = tokens + target
         if layer.skip_first_layer_pe:
             tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
         else:
@@ -34,23 +44,33 @@ def two_way(transformer: nn.Module, image: torch.Tensor, position: torch.Tensor,
             tokens = tokens + layer.self_attn(q=placed, k=placed, v=tokens)
         tokens = layer.norm1(tokens)
         placed_image = image + position
-        tokens = tokens + read_image(layer.cross_attn_token_to_image, tokens + known, placed_image, image)
+        tokens = tokens + read_image(layer.cross_attn_token_to_image, tokens + known, placed_image, image, bias)
         tokens = layer.norm2(tokens)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
         image = image + write_image(layer.cross_attn_image_to_token, placed_image, tokens + known, tokens)
         image = layer.norm4(image)
-    final = read_image(transformer.final_attn_token_to_image, tokens + known, image + position, image)
+    final = read_image(transformer.final_attn_token_to_image, tokens + known + target, image + position, image)
     return transformer.norm_final_attn(tokens + final), image
 
 
-def read_image(attention: nn.Module, tokens: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """``attention(q=tokens, k=keys, v=values)`` for few tokens (B, T, C) and many keys and values (B, N, C)."""
+def read_image(
+    attention: nn.Module,
+    tokens: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """``attention(q=tokens, k=keys, v=values)`` for few tokens (B, T, C) and many keys and values (B, N, C).
+
+    ``bias`` (B, N) is added to the scaled products before the softmax.
+    """
     count, heads = tokens.shape[1], attention.num_heads
     query = attention.q_proj(tokens).unflatten(2, (heads, -1))
     query = query * query.shape[-1] ** -0.5
     # A bias of the keys shifts all logits of a query alike: softmax does not see it.
     asked = torch.einsum("bthd,hdc->bthc", query, _by_head(attention.k_proj.weight, heads)).flatten(1, 2)
-    weight = (asked @ keys.transpose(1, 2)).softmax(2)
+    logits = asked @ keys.transpose(1, 2)
+    weight = (logits if bias is None else logits + bias[:, None]).softmax(2)
     seen = (weight @ values).unflatten(1, (count, heads))
     seen = torch.einsum("bthc,hdc->bthd", seen, _by_head(attention.v_proj.weight, heads)).flatten(2)
     return attention.out_proj(seen + attention.v_proj.bias)
