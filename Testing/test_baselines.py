@@ -27,6 +27,7 @@ from MedPerSAMLib.core.methods.similarity import cosine_map, extreme_points
 from MedPerSAMLib.core.progress import CallbackProgress, Progress
 from MedPerSAMLib.core.sam.modeling import sam_modeling
 from MedPerSAMLib.core.sam.predictor import Decoded, Predictor, Prompts
+from MedPerSAMLib.core.sam.two_way import read_image
 from MedPerSAMLib.core.session import ImageSession, VolumeSession
 from MedPerSAMLib.core.task import Reference, Volume
 from MedPerSAMLib.errors import Cancelled, DependencyError, InputError, ModelError
@@ -241,12 +242,10 @@ def test_each_guide_changes_the_result_and_an_equal_bias_does_not(predictor):
 def test_a_strong_bias_makes_the_tokens_see_one_place_only(predictor):
     """With all attention on one place, what the other places hold must not reach the tokens of the first layer."""
     layer = predictor.sam.mask_decoder.transformer.layers[0].cross_attn_token_to_image
-    from MedPerSAMLib.core.methods.guided_decoder import _biased
-
     tokens, image = torch.randn(1, 5, WIDTH), torch.randn(1, EMBEDDING**2, WIDTH)
-    bias = torch.full((1, 1, 1, EMBEDDING**2), -1e4)
-    bias[..., 37] = 0
-    seen = _biased(layer, tokens, image, image, bias)
+    bias = torch.full((1, EMBEDDING**2), -1e4)
+    bias[:, 37] = 0
+    seen = read_image(layer, tokens, image, image, bias)
     alone = layer(q=tokens, k=image[:, 37:38], v=image[:, 37:38])
     assert torch.allclose(seen, alone, atol=1e-5)
 
