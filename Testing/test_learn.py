@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from MedPerSAMLib.core.enlarged import convolve_enlarged
 from MedPerSAMLib.core.learn.apply import SlicePoints, apply
 from MedPerSAMLib.core.learn.average import AverageWeights
-from MedPerSAMLib.core.enlarged import convolve_enlarged
 from MedPerSAMLib.core.learn.fit import LOCATOR, fit
 from MedPerSAMLib.core.learn.inputs import look
 from MedPerSAMLib.core.learn.labelled import LabelledVolume
