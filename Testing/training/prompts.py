@@ -15,12 +15,12 @@ from Testing.training.fields import Random, gaussian_blur
 SCALE = 2  # frame pixels per mask-prompt pixel
 MOST = 8  # most points of one prompt set
 KINDS = {  # share of each prompt kind in training
-    "box": 0.26,
-    "point": 0.07,
-    "points": 0.08,
-    "box+points": 0.16,
-    "carried+box": 0.25,
-    "carried+box+points": 0.18,
+    "box": 0.24,
+    "point": 0.06,
+    "points": 0.06,
+    "box+points": 0.14,
+    "carried+box": 0.28,
+    "carried+box+points": 0.22,
 }
 
 

@@ -16,8 +16,8 @@ from Testing.training.prompts import spoil
 from Testing.training.shapes import ORGANS, Scene, draw_scene, labels
 
 MASK = 128  # side of masks and mask prompts
-WHOLE, WALL = 0.12, 0.5  # share of targets that include what is nested in them: thick walls, and thin ones
-THIN = 0.4  # a wall is thin if it covers less of the whole
+WHOLE, WALL = 0.12, 0.8  # share of targets that include what is nested in them: thick walls, and thin ones
+THIN = 0.3  # a wall is thin if it covers less of the whole
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,17 @@ def _black(frames: torch.Tensor) -> torch.Tensor:
 
 
 def _members(scene: Scene) -> torch.Tensor:
-    """(n, K, K) bool: structure -> labels of it and of the shapes nested in it."""
+    """(n, K, K) bool: structure -> labels of it and of the shapes nested in it; of a shell, of what it holds."""
     n, k = scene.group.shape
     members = torch.eye(k, dtype=torch.bool, device=scene.group.device).repeat(n, 1, 1)
     rows = torch.arange(n, device=scene.group.device)
     for slot in range(3, k):
         outer = scene.group[rows, scene.parent[:, slot]]
         members[rows, :, scene.group[:, slot]] |= members[rows, :, outer]
+    for slot in ORGANS[1:]:
+        held = scene.group[rows, scene.parent[:, slot]]
+        wraps = (scene.shell[:, slot] > 0) & (held != scene.group[:, slot])
+        members[rows, scene.group[:, slot]] |= members[rows, held] & wraps[:, None]
     return members
 
 

@@ -135,6 +135,7 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
         group[:, slot] = torch.where(shared, group[:, slot - 1], group[:, slot])
     thin = random.chance(0.08, n, len(ORGANS))
     shell[:, list(ORGANS)] = thin * random.log_uniform(0.012, 0.06, n, len(ORGANS))
+    _wrap(random, parent, offset, exists, shell, group)
     shell[:, list(SHEETS)] = random.log_uniform(0.008, 0.04, n, 1)
     radius[:, list(SHEETS)] = random.uniform(0.4, 1.6, n, 1)
     inclusion[:, list(SPECKS)] = True
@@ -259,6 +260,21 @@ def _divide(random, slots, hidden, centre, radius, parent, offset, exists, shell
         shell[:, slot] = shell[:, slot].masked_fill(cut, 0)
         exists[:, slot] |= cut
         group[:, slot] = torch.where(cut, slot, group[:, slot])
+
+
+def _wrap(random, parent, offset, exists, shell, group) -> None:
+    """Let some shapes be a thin shell on the surface of the one before, which is what they hold: skulls, cyst walls."""
+    n = len(shell)
+    for slot in ORGANS[1:]:
+        before = slot - 1
+        if slot == ORGANS[2]:  # the main object is never only a shell
+            continue
+        wrapped = random.chance(0.2 if before == ORGANS[2] else 0.08, n) & exists[:, before] & (shell[:, before] == 0)
+        exists[:, slot] |= wrapped
+        parent[:, slot] = torch.where(wrapped, before, parent[:, slot])
+        offset[:, slot] = offset[:, slot].masked_fill(wrapped, 0)
+        group[:, slot] = torch.where(wrapped, slot, group[:, slot])
+        shell[:, slot] = torch.where(wrapped, random.log_uniform(0.012, 0.06, n), shell[:, slot])
 
 
 def _make_heart(random, centre, radius, aspect, rough, parent, offset, exists, shell, group, bend, shrink) -> None:

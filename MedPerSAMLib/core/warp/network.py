@@ -32,14 +32,16 @@ class WarpConfig:
     Attributes:
         widths: channels at full, 1/2, 1/4, 1/8 and 1/16 resolution.
         steps: squarings of the integration.
-        passes: how often the network corrects its own result; all passes share their weights, and any number may be
-            asked for: large displacements gain by more.
+        passes: how often the network corrects its own result at most; all passes share their weights.
+        settled: a pass that moves no pixel farther than this, in frame pixels, is a pair's last. Slices that hardly differ
+            are carried worse by each further pass, which chases their noise; large displacements gain by all of them.
         reach: largest velocity a pass can predict, in frame half-widths.
     """
 
     widths: tuple[int, ...] = (16, 32, 48, 64, 64)
     steps: int = 7
     passes: int = 10
+    settled: float = 4.0
     reach: float = 0.25
 
 
@@ -60,21 +62,39 @@ class WarpNetwork(nn.Module):
         self.gain = nn.Parameter(torch.full((len(_FORCE_BLURS), 1, 1, 1), 0.5))
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-        """Field (B, 2, s, s) that carries moving (B, 1, s, s) onto fixed (B, 1, s, s); s a multiple of 16."""
-        return self.fields(moving, fixed)[0]
+        """Field (B, 2, s, s) that carries moving (B, 1, s, s) onto fixed (B, 1, s, s); s a multiple of 16.
+
+        Each pair gets the passes it needs (``WarpConfig.settled``).
+        """
+        moving, fixed = _standardise(moving, fixed)
+        field = moving.new_zeros(len(moving), 2, *moving.shape[-2:], dtype=torch.float32)
+        going = torch.arange(len(moving), device=moving.device)
+        for _ in range(self.config.passes):
+            seen = warp(moving[going], field[going])
+            step = self._displacement(self.velocity(seen, fixed[going]))
+            field[going] = compose(field[going], step)
+            farthest = step.square().sum(1).flatten(1).amax(1).sqrt() * fixed.shape[-1] / 2
+            going = going[farthest > self.config.settled]
+            if not len(going):
+                break
+        return field
 
     def fields(
         self, moving: torch.Tensor, fixed: torch.Tensor, passes: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The field, and the velocities (B, 2 * passes, s/2, s/2) whose smoothness a loss may ask for."""
+        """The field after a fixed number of passes, and the velocities (B, 2 * passes, s/2, s/2), for a loss to smooth."""
         moving, fixed = _standardise(moving, fixed)
         field, velocities = None, []
         for _ in range(passes or self.config.passes):
             seen = moving if field is None else warp(moving, field)
             velocities.append(self.velocity(seen, fixed))
-            step = _enlarge(integrate(velocities[-1], self.config.steps), fixed.shape[-1])
+            step = self._displacement(velocities[-1])
             field = step if field is None else compose(field, step)
         return field, torch.cat(velocities, dim=1)
+
+    def _displacement(self, velocity: torch.Tensor) -> torch.Tensor:
+        """Displacement (B, 2, s, s) of a velocity (B, 2, s/2, s/2)."""
+        return _enlarge(integrate(velocity, self.config.steps), 2 * velocity.shape[-1])
 
     def velocity(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Stationary velocity (B, 2, s/2, s/2) of one pass for standardised frames."""
