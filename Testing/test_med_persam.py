@@ -59,6 +59,15 @@ def test_it_stops_where_the_structure_ends(truth, followed):
     assert followed.mask[absent].sum() < 0.1 * followed.mask.sum()
 
 
+def test_slices_far_beyond_the_end_are_never_matched(sample_volume, kidney, truth):
+    session = VolumeSession(sample_volume, None, load_warp(weights_path("warp")))
+    end = int(np.flatnonzero(truth["right kidney"].any((1, 2))).max())
+    WITHOUT_SAM.propagate(session, kidney, Progress())
+    assert session.fields.has([(REFERENCE_SLICE, REFERENCE_SLICE + 1)])
+    last = len(sample_volume.array) - 1
+    assert last > end + 8 and not session.fields.has([(last - 1, last)])
+
+
 def test_the_annotated_slice_stays_as_it_was_annotated(kidney, followed):
     assert (followed.mask[REFERENCE_SLICE] == kidney.masks[REFERENCE_SLICE]).all()
     assert followed.confidence[REFERENCE_SLICE] == 1 and followed.finished.all()

@@ -116,6 +116,7 @@ class _Still:
 
     class fields:
         carry = staticmethod(lambda soft, source, target: soft)
+        has = staticmethod(lambda pairs: True)
 
 
 def test_drift_is_taken_back_the_more_the_nearer_to_the_annotation_that_showed_it():

@@ -52,6 +52,16 @@ def test_carrying_is_better_than_copying_on_the_sample(network, sample_volume, s
     assert np.mean(carried) > np.mean([copied for copied, _, _ in hardest])
 
 
+def test_each_pair_gets_the_passes_it_needs(network, moved):
+    first, second = (torch.from_numpy(plane[None, None, :96, :96]) for plane in moved[0])
+    still = first + 0.01 * torch.randn(first.shape, generator=torch.Generator().manual_seed(0))
+    together = network(torch.cat([first, first]), torch.cat([second, still]))
+    once, _ = network.fields(first, still, passes=1)
+    assert torch.allclose(together[1:], once, atol=1e-4)  # hardly anything moves: the first pass was the last
+    assert not torch.allclose(together[:1], network.fields(first, second, passes=1)[0], atol=1e-2)
+    assert torch.allclose(together[:1], network(first, second), atol=1e-4)
+
+
 def test_fields_are_computed_once(network, moved):
     fields = NeighbourFields(moved[0], network, torch.device("cpu"))
     phases = []

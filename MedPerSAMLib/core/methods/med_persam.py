@@ -110,7 +110,6 @@ class MedPerSAM:
         grid, planes = session.grid, session.planes
         masks = {index: grid.mask_from_native(mask) for index, mask in reference.masks.items()}
         layout = Layout.of(indices, masks)
-        session.fields.prepare(layout.pairs(), progress)
         progress.step("learning the appearance", 0, 1)
         appearance = SidedAppearance(planes, masks, s.look, session.seed, session.appearances)
         refiners = []
@@ -137,7 +136,6 @@ class MedPerSAM:
         for _ in range(s.retraining):
             refined = trusted_slices(result, grid, reference, s.least_trust)
             fields = parts.fields.tuned(layout.pairs(), masks, refined, s.tune, session.seed, progress)
-            fields.prepare(layout.pairs(), progress)
             parts = dataclasses.replace(parts, fields=fields)
             again = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress, s.meet)
             if mean_confidence(again) < mean_confidence(result):

@@ -130,6 +130,13 @@ class Chain:
         self._index, self._mask = target, link.mask
         return link
 
+    def ahead(self, slices: int) -> list[tuple[int, int]]:
+        """(source, target) of the next steps and of their ways back; none once the chain has ended."""
+        if self.ended:
+            return []
+        coming = self._targets[len(self.links) :][:slices]
+        return [pair for a, b in zip([self._index, *coming], coming) for pair in ((a, b), (b, a))]
+
     def finish(self) -> list[Link]:
         """All links, with those beyond the structure's end marked absent."""
         if self._parts.presence is not None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from MedPerSAMLib.core.appearance import radius
 from MedPerSAMLib.core.grid import WorkingGrid
-from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.progress import CallbackProgress, Progress
 from MedPerSAMLib.core.propagate.chain import Chain, ChainParts, Link
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.drift import drift_corrections
 from MedPerSAMLib.core.propagate.step import FAR, outline_distance
 from MedPerSAMLib.core.task import Propagation, Reference
+from MedPerSAMLib.core.warp.fields import BATCH
+
+_FOLLOWING = "following the structure"
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,11 @@ def run_chains(
     ]
     total, done = sum(len(run) for _, run in layout.runs), 0
     while any(not chain.ended for chain in chains):
+        _prepare_ahead(parts, chains, CallbackProgress(lambda *_: progress.step(_FOLLOWING, done, total)))
         for chain in chains:
             if chain.ended:
                 continue
-            progress.step("following the structure", done, total)
+            progress.step(_FOLLOWING, done, total)
             link = chain.advance()
             if link is not None:
                 done += 1
@@ -115,6 +119,14 @@ def run_chains(
                 )
     progress.step("putting the slices together", 0, 1)
     return _together(parts, layout, grid, reference, count, smoothing, chains, meeting, progress)
+
+
+def _prepare_ahead(parts: ChainParts, chains: Sequence[Chain], progress: Progress) -> None:
+    """Compute the fields of the next steps, several at once; those beyond a structure's end are never needed."""
+    going = [chain for chain in chains if not chain.ended]
+    if not all(parts.fields.has(chain.ahead(1)) for chain in going):
+        slices = max(1, BATCH // (2 * len(going)))
+        parts.fields.prepare([pair for chain in going for pair in chain.ahead(slices)], progress)
 
 
 class _Blend:

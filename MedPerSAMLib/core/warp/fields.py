@@ -1,4 +1,4 @@
-"""Displacement fields between neighbouring slices of a volume, all computed as batches and kept."""
+"""Displacement fields between neighbouring slices of a volume, computed as batches when they are needed, and kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from MedPerSAMLib.core.warp.network import WarpNetwork
 from MedPerSAMLib.core.warp.polish import polished
 from MedPerSAMLib.core.warp.tune import Pair, TuneSettings, tune
 
-_BATCH = 8
+BATCH = 8
+"""Pairs that the network takes at once."""
 _LEAST_SIDE, _MOST_SIDE, _MULTIPLE = 96, 192, 16
 _PASSES = 6
 """Six passes on at most 192 pixels carry neighbours' masks as well as ten on 256, in under a third of the time."""
@@ -47,12 +48,16 @@ class NeighbourFields:
         self._frame = Frame.full(planes.shape[1:], (1.0, 1.0), side)
         self._kept: dict[tuple[int, int], np.ndarray] = {}
 
-    def prepare(self, pairs: list[tuple[int, int]], progress: Progress) -> None:
+    def has(self, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Whether the fields of all (source, target) pairs are there."""
+        return all(pair in self._kept for pair in pairs)
+
+    def prepare(self, pairs: Sequence[tuple[int, int]], progress: Progress) -> None:
         """Compute the fields of all (source, target) pairs that are not there yet."""
-        missing = [pair for pair in pairs if pair not in self._kept]
-        for start in range(0, len(missing), _BATCH):
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._kept]
+        for start in range(0, len(missing), BATCH):
             progress.step("matching neighbouring slices", start, len(missing))
-            part = missing[start : start + _BATCH]
+            part = missing[start : start + BATCH]
             with torch.inference_mode(), fast_precision(self._device):
                 moving, fixed = (self._frames([pair[side] for pair in part]) for side in (0, 1))
                 fields = self._to_pixels(self.network(moving, fixed).float().cpu())
