@@ -106,7 +106,7 @@ def run_chains(
     ]
     total, done = sum(len(run) for _, run in layout.runs), 0
     while any(not chain.ended for chain in chains):
-        _prepare_ahead(parts, chains, CallbackProgress(lambda *_: progress.step(_FOLLOWING, done, total)))
+        _prepare_ahead(parts, chains, CallbackProgress(lambda *_, done=done: progress.step(_FOLLOWING, done, total)))
         for chain in chains:
             if chain.ended:
                 continue

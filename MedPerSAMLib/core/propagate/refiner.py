@@ -72,16 +72,12 @@ class SamRefiner:
         if not copies:
             return self._settings.sharpness[-1], 0.0
         harm = float(np.mean([1 - dice(damaged, mask) for _, mask, damaged in copies]))
+        tried = self._settings.sharpness if self._settings.mask else self._settings.sharpness[-1:]
+        questions = [(index, damaged, sharpness) for sharpness in tried for index, _, damaged in copies]
+        answers = iter(self._questioner.ask_all(questions))
         left = {
-            sharpness: float(
-                np.mean(
-                    [
-                        1 - dice(self._questioner.ask(index, damaged, sharpness).log_odds > 0, mask)
-                        for index, mask, damaged in copies
-                    ]
-                )
-            )
-            for sharpness in (self._settings.sharpness if self._settings.mask else self._settings.sharpness[-1:])
+            sharpness: float(np.mean([1 - dice(next(answers).log_odds > 0, mask) for _, mask, _ in copies]))
+            for sharpness in tried
         }
         best = min(left, key=left.get)
         repaired = harm / max(harm + left[best], 1e-6)
