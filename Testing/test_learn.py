@@ -15,7 +15,7 @@ from MedPerSAMLib.core.learn.labelled import LabelledVolume
 from MedPerSAMLib.core.learn.learners import LEARNERS, learner
 from MedPerSAMLib.core.learn.losses import class_weights
 from MedPerSAMLib.core.learn.parts import build, describe
-from MedPerSAMLib.core.learn.point_makers import POINTS, PointQueries, PointTrunk, first_heat, places_of, rough_mask
+from MedPerSAMLib.core.learn.point_makers import POINTS, PointForms, PointQueries, PointTrunk, first_heat, places_of, rough_mask
 from MedPerSAMLib.core.learn.settings import settings_of
 from MedPerSAMLib.core.learn.view import View
 from MedPerSAMLib.core.progress import Progress
@@ -106,7 +106,7 @@ def test_the_rough_mask_is_bounded_and_starts_in_the_middle():
     assert rough[0, 0] < -5
 
 
-@pytest.mark.parametrize("maker", [PointTrunk, PointQueries])
+@pytest.mark.parametrize("maker", [PointTrunk, PointQueries, PointForms])
 def test_points_start_spread_out_around_the_middle(maker):
     places = places_of(maker([8, 8, 8], 64, 2).eval()(torch.zeros(1, 24, 32, 32)))
     distance = (places - 0.5).norm(dim=-1)

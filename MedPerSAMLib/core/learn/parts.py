@@ -12,7 +12,7 @@ from MedPerSAMLib.core.learn.heads import LinearHead
 from MedPerSAMLib.core.learn.inputs import Inputs, inner_features_are_small
 from MedPerSAMLib.core.learn.locator import Locator
 from MedPerSAMLib.core.learn.losses import segmentation_loss
-from MedPerSAMLib.core.learn.point_makers import PointQueries, PointTrunk
+from MedPerSAMLib.core.learn.point_makers import PointForms, PointQueries, PointTrunk
 from MedPerSAMLib.core.learn.promise import Promise
 from MedPerSAMLib.core.learn.unet import UNet
 from MedPerSAMLib.core.learn.vit_head import VitHead
@@ -70,6 +70,6 @@ def _build(method: str, predictor: Predictor | None, classes: int, sizes: Mappin
         return LinearHead(sizes["features"], classes)
     if method == "autosam-vit":
         return VitHead(predictor.sam, classes)
-    points = {"promise": PointTrunk, "promise-apm": PointTrunk, "promise-queries": PointQueries}.get(method)
+    points = {"promise": PointForms, "promise-apm": PointTrunk, "promise-queries": PointQueries}.get(method)
     made = None if points is None else points(levels, width, classes)
     return Promise(predictor.sam, width, classes, made, shift=method in ("promise", "promise-ips"))

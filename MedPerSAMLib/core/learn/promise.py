@@ -42,7 +42,7 @@ class Promise(nn.Module):
         sam: the frozen SAM; neither changed nor part of the weights.
         width: channels of the embedding.
         classes: structures.
-        points: PointTrunk or PointQueries; None makes no points and no rough mask.
+        points: PointTrunk, PointQueries or PointForms; None makes no points and no rough mask.
         shift: whether the mask tokens are shifted.
     """
 

@@ -23,7 +23,10 @@ BATCH = 8
 """Pairs that the network takes at once."""
 _LEAST_SIDE, _MOST_SIDE, _MULTIPLE = 96, 192, 16
 _PASSES = 6
-"""Six passes on at most 192 pixels carry neighbours' masks as well as ten on 256, in under a third of the time."""
+"""Up to six passes on at most 192 pixels carry neighbours' masks as well as ten on 256, in under a third of the time."""
+
+_SETTLED = 2.0
+"""Whole slices show structures smaller than the frames that the network's own figure was chosen on."""
 
 POLISH = 10
 """Demons iterations after the network."""
@@ -42,7 +45,8 @@ class NeighbourFields:
     def __init__(self, planes: np.ndarray, network: WarpNetwork, device: torch.device, polish: int = POLISH) -> None:
         self._planes, self._device, self._polish = planes, device, polish
         self.network = copy.copy(network.to(device))
-        self.network.config = replace(network.config, passes=min(_PASSES, network.config.passes))
+        passes, settled = min(_PASSES, network.config.passes), min(_SETTLED, network.config.settled)
+        self.network.config = replace(network.config, passes=passes, settled=settled)
         longest = max(planes.shape[1:])
         side = int(np.clip(-(-longest // _MULTIPLE) * _MULTIPLE, _LEAST_SIDE, _MOST_SIDE))
         self._frame = Frame.full(planes.shape[1:], (1.0, 1.0), side)
