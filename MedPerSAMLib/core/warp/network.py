@@ -41,7 +41,7 @@ class WarpConfig:
     widths: tuple[int, ...] = (16, 32, 48, 64, 64)
     steps: int = 7
     passes: int = 10
-    settled: float = 4.0
+    settled: float = 5.0
     reach: float = 0.25
 
 
