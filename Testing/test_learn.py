@@ -15,7 +15,15 @@ from MedPerSAMLib.core.learn.labelled import LabelledVolume
 from MedPerSAMLib.core.learn.learners import LEARNERS, learner
 from MedPerSAMLib.core.learn.losses import class_weights
 from MedPerSAMLib.core.learn.parts import build, describe
-from MedPerSAMLib.core.learn.point_makers import POINTS, PointForms, PointQueries, PointTrunk, first_heat, places_of, rough_mask
+from MedPerSAMLib.core.learn.point_makers import (
+    POINTS,
+    PointForms,
+    PointQueries,
+    PointTrunk,
+    first_heat,
+    places_of,
+    rough_mask,
+)
 from MedPerSAMLib.core.learn.settings import settings_of
 from MedPerSAMLib.core.learn.view import View
 from MedPerSAMLib.core.progress import Progress
