@@ -63,10 +63,11 @@ class SamRefiner:
 
         The weight is 0 where SAM repairs nothing and grows with the part of the damage that it repairs.
         """
+        each = -(-self._settings.damaged_copies // len(references))
         copies = [
             (index, mask, damaged)
             for index, mask in references.items()
-            for damaged in (_damage(mask, rng) for _ in range(self._settings.damaged_copies))
+            for damaged in (_damage(mask, rng) for _ in range(each))
             if damaged.any()
         ]
         if not copies:
