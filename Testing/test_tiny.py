@@ -95,7 +95,7 @@ def test_the_untrained_network_already_pulls_the_right_way():
     axis = torch.linspace(-1, 1, 128)
     disc = lambda x: torch.sigmoid(40 * (0.4 - ((axis[None] - x) ** 2 + axis[:, None] ** 2).sqrt()))[None, None]
     moving, fixed = disc(0.0), disc(0.08)
-    field = WarpNetwork()(moving, fixed)
+    field, _ = WarpNetwork().fields(moving, fixed, passes=10)
     assert (warp(moving, field) - fixed).abs().mean() < 0.6 * (moving - fixed).abs().mean()
 
 

@@ -7,6 +7,7 @@ says where to look, and what may hang together. Presence, confidence and the cle
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,3 +99,7 @@ class Unmoved:
     def carry(self, soft: np.ndarray, source: int, target: int) -> np.ndarray:
         """The (rows, columns) image itself, as float32."""
         return np.asarray(soft, np.float32)
+
+    def has(self, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Nothing need be computed."""
+        return True
