@@ -40,7 +40,12 @@ _ALL = (
         sees="embedding",
     ),
     Learner("autosam-linear", "AutoSAM, the smallest head: two upsamplings and a linear map"),
-    Learner("promise", "ProMISe, learned prompts (both forms) and pattern shifting through the frozen decoder", True, "levels"),
+    Learner(
+        "promise",
+        "ProMISe, learned prompts (both forms) and pattern shifting through the frozen decoder",
+        True,
+        "levels",
+    ),
     Learner(
         "promise-apm", "ProMISe, learned prompts only (auto-prompting module, convolutional trunk)", True, "levels"
     ),

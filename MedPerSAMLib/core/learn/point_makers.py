@@ -119,7 +119,8 @@ class PointQueries(nn.Module):
 class PointForms(nn.Module):
     """Both forms side by side, their heat maps added.
 
-    [I] Of the two, the trunk was the better one on the hearts of acdc and the queries on abdomens (three patients each).
+    [I] Of the two, the trunk was the better one on the hearts of acdc and the queries on chaos_t2 (three training volumes
+    each, single runs).
 
     Arguments as for PointTrunk.
     """

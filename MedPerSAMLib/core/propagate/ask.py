@@ -106,7 +106,7 @@ class Questioner:
         return self.ask_all([(index, mask, sharpness)])[0]
 
     def ask_all(self, questions: Sequence[tuple[int, np.ndarray, float]]) -> list[Answer]:
-        """As :meth:`ask` for many (index, mask, sharpness), decoded together, which takes less than half the time."""
+        """As :meth:`ask` for many (index, mask, sharpness), decoded together, which is faster."""
         batch = self._predictor.batch
         parts = (questions[start : start + batch] for start in range(0, len(questions), batch))
         return [answer for part in parts for answer in self._ask_batch(part)]

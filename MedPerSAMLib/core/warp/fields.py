@@ -23,10 +23,11 @@ BATCH = 8
 """Pairs that the network takes at once."""
 _LEAST_SIDE, _MOST_SIDE, _MULTIPLE = 96, 192, 16
 _PASSES = 6
-"""Up to six passes on at most 192 pixels carry neighbours' masks as well as ten on 256, in under a third of the time."""
+"""At most: six passes on at most 192 pixels carried neighbours' masks as well as ten on 256, in under a third of the time."""
 
 _SETTLED = 2.0
-"""Whole slices show structures smaller than the frames that the network's own figure was chosen on."""
+"""Frame pixels, less than the network's own figure, because structures are smaller in whole slices than in the frames that it was
+chosen on. [V] Dice on the 37 labelled volumes, 2 against 4: CT +0.005 without SAM and +0.010 with it, MR sets -0.001 to +0.002."""
 
 POLISH = 10
 """Demons iterations after the network."""
