@@ -5,7 +5,6 @@ import pytest
 
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings, radius, ring_around
 from MedPerSAMLib.core.features import PER_CHANNEL, context_features, level_features, local_features
-from MedPerSAMLib.core.sided_appearance import SidedAppearance
 
 ROWS, COLUMNS = np.mgrid[:96, :96]
 EVERYTHING = (slice(0, 96), slice(0, 96))
@@ -77,30 +76,3 @@ def test_features_of_colour_are_those_of_each_channel():
 
 def test_radius_of_a_disc():
     assert radius(_disc(48, 48, 20)) == pytest.approx(20, rel=0.02)
-
-
-def test_a_second_annotation_teaches_its_own_side_only():
-    planes, masks = _slices([0.3] * 5)
-    smaller = masks[4] & _disc(56, 57, 6)
-    alone = Appearance(planes, {2: masks[2]}, AppearanceSettings(), seed=0)
-    both = Appearance(planes, {2: masks[2], 4: smaller}, AppearanceSettings(), seed=0)
-    sided = SidedAppearance(planes, {4: smaller, 2: masks[2]}, AppearanceSettings(), seed=0)
-    for index, expected in ((0, alone), (1, alone), (2, alone), (3, both), (4, both)):
-        assert (sided.log_odds(index, EVERYTHING) == expected.log_odds(index, EVERYTHING)).all()
-        assert sided.contrast(index, masks[index]) == expected.contrast(index, masks[index])
-
-
-def test_a_correction_finds_the_first_run_s_classifier_and_a_changed_outline_does_not():
-    planes, masks = _slices([0.3] * 4)
-    kept = {}
-
-    def train(references):
-        before = len(kept)
-        model = SidedAppearance(planes, references, AppearanceSettings(steps=5), 0, kept)
-        for index in range(4):
-            model.log_odds(index, EVERYTHING)
-        return len(kept) - before
-
-    assert train({1: masks[1]}) == 1 and train({1: masks[1]}) == 0
-    assert train({1: masks[1], 3: masks[3] & _disc(52, 54, 6)}) == 1
-    assert train({1: masks[1] & _disc(44, 48, 8)}) == 1

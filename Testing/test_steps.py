@@ -10,9 +10,11 @@ from MedPerSAMLib.core.propagate.chain import ChainParts, Link
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.drift import drift_corrections
-from MedPerSAMLib.core.propagate.merge import Layout, run_chains
+from MedPerSAMLib.core.propagate.layout import Layout
+from MedPerSAMLib.core.propagate.merge import run_chains
 from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
 from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
+from MedPerSAMLib.core.propagate.sides import Sides
 from MedPerSAMLib.core.propagate.step import FAR, StepSettings, correct, outline_distance, signed_distance
 from MedPerSAMLib.core.task import Reference
 
@@ -142,7 +144,7 @@ def test_a_chain_from_a_tip_has_a_say_near_the_tip_only():
     parts = ChainParts(np.zeros((7, 80, 80)), _Still.fields, _Plain(), 0.0, None, StepSettings(), None, 4.0, 1.0)
     grid, reference = WorkingGrid.of((80, 80), (1.0, 1.0)), Reference({0: large, 6: tip})
     layout = Layout.of(range(7), reference.masks)
-    found = run_chains(parts, layout, grid, reference, 7, 0.0, Progress()).mask
+    found = run_chains(Sides(layout, lambda _known: parts), layout, grid, reference, 7, 0.0, Progress()).mask
     areas = found.sum(axis=(1, 2))
     assert dice(found[3], reference.masks[0]) > 0.9
     assert areas[3] > areas[4] > areas[5] > areas[6]
@@ -177,7 +179,8 @@ def test_a_refiner_that_always_finds_something_does_not_hold_a_structure_beyond_
             np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(3), 0.5, _always_finds, step, None, 4.0, 1.0
         )
         layout = Layout.of(range(7), reference.masks)
-        found[support] = run_chains(parts, layout, grid, reference, 7, 0.0, Progress()).mask.sum(axis=(1, 2))
+        sides = Sides(layout, lambda _known, parts=parts: parts)
+        found[support] = run_chains(sides, layout, grid, reference, 7, 0.0, Progress()).mask.sum(axis=(1, 2))
     assert (found[0.3][:4] > 0.9 * disc.sum()).all() and not found[0.3][4:].any()
     assert (found[0.0] > 0.9 * disc.sum()).all()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from MedPerSAMLib.core.appearance import Appearance
 from MedPerSAMLib.core.embeddings import Embedder, EmbeddingStore
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.intensity import normalise_image, normalise_volume
@@ -18,12 +18,15 @@ from MedPerSAMLib.core.task import Volume
 from MedPerSAMLib.core.warp.fields import NeighbourFields
 from MedPerSAMLib.core.warp.network import WarpNetwork
 
+if TYPE_CHECKING:
+    from MedPerSAMLib.core.propagate.sides import Side
+
 
 class VolumeSession:
     """One volume, one frozen model, and everything computed from them that does not depend on a structure.
 
     Keep the session between structures and between a first result and its correction: the second run finds slices
-    normalised, embeddings, neighbour fields and the first run's classifiers in place.
+    normalised, embeddings, neighbour fields and what the first run learned in place.
 
     Args:
         volume: the grey volume, slices along the first axis.
@@ -45,8 +48,8 @@ class VolumeSession:
     ) -> None:
         self.volume, self.predictor, self.warp_network, self.seed = volume, predictor, warp_network, seed
         self._model_name, self._store = model_name, store
-        self.appearances: dict[Hashable, Appearance] = {}
-        """Classifiers that runs on this volume have trained, kept for their corrections; some 30 kB each."""
+        self.sides: dict[Hashable, Side] = {}
+        """What runs on this volume have learned and found on each side of a structure, kept for their corrections."""
 
     @functools.cached_property
     def slices(self) -> np.ndarray:

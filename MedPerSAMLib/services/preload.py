@@ -1,8 +1,9 @@
-"""Imports torch and scipy from a background thread without stopping the main thread for longer than a blink.
+"""Imports torch, scipy and SimpleITK from a background thread without stopping the main thread for longer than a blink.
 
 ``import torch`` maps a library of several hundred megabytes while it holds the interpreter lock: a third of a second in
 which the main thread can run no Python and the panel stands still. Called as a foreign function, the system's own
-loader does the same with the lock released, and the import afterwards finds the library in place. The hundred thousands
+loader does the same with the lock released, and the import afterwards finds the library in place. SimpleITK's library is nearly as
+large. The hundred thousands
 of objects that the imports make would also set off a full garbage collection, another 0.15 s, in the middle.
 """
 
@@ -20,13 +21,20 @@ from pathlib import Path
 
 _MODULES = ("torch", "scipy.ndimage", "safetensors.torch", "MedPerSAMLib.core.session")
 
-_LIBRARIES = (("torch", "lib", "*torch_cpu.*"), ("scipy", "../scipy.libs", "*openblas*"))
+_MAPPED = (
+    ("torch", "lib", "*torch_cpu.*"),
+    ("scipy", "../scipy.libs", "*openblas*"),
+    ("SimpleITK", "", "_SimpleITK*"),
+)
 """(package, folder beside its __init__.py, name) of what is mapped; a missing one is left to the import."""
+
+_READ = (("torch", "lib", "*torch_python.*"),)
+"""What may use the interpreter while it is mapped, and therefore is only read into the system's file cache."""
 
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Import torch and scipy, mapped beforehand, and whatever the block imports on top; plain if torch is there
+    """Import torch, scipy and SimpleITK, mapped beforehand, and whatever the block imports on top; plain if torch is there
     already."""
     if "torch" in sys.modules:
         yield
@@ -46,13 +54,28 @@ def quiet_imports() -> Iterator[None]:
 
 
 def _preload() -> None:
-    for package, folder, name in _LIBRARIES:
-        found = importlib.util.find_spec(package)
-        if found is None or found.origin is None:
-            continue
-        for path in sorted((Path(found.origin).parent / folder).glob(name)):
-            if path.suffix in (".dll", ".so", ".dylib"):
-                _map(path)
+    for library in _MAPPED:
+        for path in _files(*library):
+            _map(path)
+    for library in _READ:
+        for path in _files(*library):
+            _read(path)
+
+
+def _files(package: str, folder: str, name: str) -> list[Path]:
+    """The libraries of a package that is installed and not yet imported."""
+    found = None if package in sys.modules else importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        return []
+    beside = (Path(found.origin).parent / folder).glob(name)
+    return sorted(path for path in beside if path.suffix in (".dll", ".pyd", ".so", ".dylib"))
+
+
+def _read(path: Path) -> None:
+    buffer = bytearray(1 << 20)
+    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:  # the import will tell what is wrong
+        while file.readinto(buffer):
+            pass
 
 
 def _map(path: Path) -> None:

@@ -6,7 +6,7 @@ An independent implementation of the published idea (Med-PerSAM, abstract and Fi
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,17 +21,19 @@ from MedPerSAMLib.core.methods.slicewise import annotated_mask, open_slices
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
 from MedPerSAMLib.core.propagate.chain import ChainParts, joined
+from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.likeness import Likeness, Window, annotated_windows, image_features
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
-from MedPerSAMLib.core.propagate.merge import Layout, MeetingSettings, run_chains
+from MedPerSAMLib.core.propagate.merge import MeetingSettings, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.refiner import SamRefiner
 from MedPerSAMLib.core.propagate.retraining import mean_confidence, trusted_slices
+from MedPerSAMLib.core.propagate.sides import Make, Sides
 from MedPerSAMLib.core.propagate.step import StepSettings
 from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, same_channels, working_image
 from MedPerSAMLib.core.session import ImageSession, VolumeSession
-from MedPerSAMLib.core.sided_appearance import SidedAppearance
 from MedPerSAMLib.core.task import Propagation, Reference, Transfer
+from MedPerSAMLib.core.warp.fields import NeighbourFields
 from MedPerSAMLib.core.warp.tune import TuneSettings
 from MedPerSAMLib.errors import ModelError
 
@@ -107,23 +109,48 @@ class MedPerSAM:
         s = self.settings
         indices = open_slices(session.volume, reference, slices)
         self._check_equipment(session)
-        grid, planes = session.grid, session.planes
+        grid = session.grid
         masks = {index: grid.mask_from_native(mask) for index, mask in reference.masks.items()}
         layout = Layout.of(indices, masks)
+
+        def make(fields: NeighbourFields) -> Make:
+            return lambda known: self._parts(session, reference, known, fields, progress)
+
+        sides = Sides(layout, make(session.fields), session.sides, s)
+        result = run_chains(sides, layout, grid, reference, len(session.planes), s.smoothing, progress, s.meet)
+        for _ in range(s.retraining):
+            refined = trusted_slices(result, grid, reference, s.least_trust)
+            fields = session.fields.tuned(layout.pairs(), masks, refined, s.tune, session.seed, progress)
+            sides = Sides(layout, make(fields))
+            again = run_chains(sides, layout, grid, reference, len(session.planes), s.smoothing, progress, s.meet)
+            if mean_confidence(again) < mean_confidence(result):
+                break
+            result = again
+        return result
+
+    def _parts(
+        self,
+        session: VolumeSession,
+        reference: Reference,
+        known: Mapping[int, np.ndarray],
+        fields: NeighbourFields,
+        progress: Progress,
+    ) -> ChainParts:
+        """What is learned from the annotations of one side, (rows, columns) bool on the working grid."""
+        s, grid = self.settings, session.grid
         progress.step("learning the appearance", 0, 1)
-        appearance = SidedAppearance(planes, masks, s.look, session.seed, session.appearances)
+        appearance = Appearance(session.planes, known, s.look, session.seed)
         refiners = []
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
             questioner = self._questioner(session, session.embedder, grid, session.in_plane_spacing)
-            refiners.append(SamRefiner(questioner, masks, s.refine, session.seed))
+            refiners.append(SamRefiner(questioner, known, s.refine, session.seed))
         if s.head:
-            refiners.append(
-                LocalPart.fitted_on(session, reference.masks, untrained_head, s.head_learn, s.head_belief, progress)
-            )
-        parts = ChainParts(
-            planes,
-            session.fields,
+            native = {index: reference.masks[index] for index in known}
+            refiners.append(LocalPart.fitted_on(session, native, untrained_head, s.head_learn, s.head_belief, progress))
+        return ChainParts(
+            session.planes,
+            fields,
             appearance,
             s.appearance_weight if s.appearance else 0.0,
             joined(refiners),
@@ -132,16 +159,6 @@ class MedPerSAM:
             session.volume.spacing[0] / grid.pixel,
             grid.pixel,
         )
-        result = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress, s.meet)
-        for _ in range(s.retraining):
-            refined = trusted_slices(result, grid, reference, s.least_trust)
-            fields = parts.fields.tuned(layout.pairs(), masks, refined, s.tune, session.seed, progress)
-            parts = dataclasses.replace(parts, fields=fields)
-            again = run_chains(parts, layout, grid, reference, len(planes), s.smoothing, progress, s.meet)
-            if mean_confidence(again) < mean_confidence(result):
-                break
-            result = again
-        return result
 
     def transfer(self, session: ImageSession, progress: Progress) -> list[Transfer]:
         """Carry the annotated image's mask to every target image.

@@ -17,9 +17,11 @@ from MedPerSAMLib.core.learn.one_slice import OneSliceSettings
 from MedPerSAMLib.core.methods.slicewise import open_slices
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.chain import ChainParts
+from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
-from MedPerSAMLib.core.propagate.merge import Layout, run_chains
+from MedPerSAMLib.core.propagate.merge import run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
+from MedPerSAMLib.core.propagate.sides import Sides
 from MedPerSAMLib.core.propagate.step import StepSettings
 from MedPerSAMLib.core.sam.predictor import Predictor
 from MedPerSAMLib.core.session import VolumeSession
@@ -90,7 +92,8 @@ class OneSliceMethod(ABC):
         )
         masks = {index: grid.mask_from_native(mask) for index, mask in reference.masks.items()}
         layout = Layout.of(indices, masks)
-        return run_chains(parts, layout, grid, reference, len(session.planes), 0.0, progress)
+        sides = Sides(layout, lambda _known: parts)
+        return run_chains(sides, layout, grid, reference, len(session.planes), 0.0, progress)
 
 
 class Unmoved:
@@ -103,3 +106,6 @@ class Unmoved:
     def has(self, pairs: Sequence[tuple[int, int]]) -> bool:
         """Nothing need be computed."""
         return True
+
+    def prepare(self, pairs: Sequence[tuple[int, int]], progress: Progress) -> None:
+        """Nothing need be computed."""

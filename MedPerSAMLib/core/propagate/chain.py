@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from MedPerSAMLib.core.appearance import radius
 from MedPerSAMLib.core.features import Window, window_around
 from MedPerSAMLib.core.overlap import dice
+from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
 from MedPerSAMLib.core.propagate.step import StepSettings, correct
-from MedPerSAMLib.core.sided_appearance import SidedAppearance
-from MedPerSAMLib.core.warp.fields import NeighbourFields
 
 LEAST_PIXELS = 3
 """A mask of fewer working pixels is gone."""
@@ -53,6 +53,29 @@ def joined(refiners: Sequence[Refiner]) -> Refiner | None:
     return ask_all if refiners else None
 
 
+class Fields(Protocol):
+    """Carries masks between neighbouring slices, as ``warp.fields.NeighbourFields`` does."""
+
+    def has(self, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Whether all (source, target) pairs can be carried between at once."""
+
+    def prepare(self, pairs: Sequence[tuple[int, int]], progress: Progress) -> None:
+        """Compute what is missing for the (source, target) pairs."""
+
+    def carry(self, soft: np.ndarray, source: int, target: int) -> np.ndarray:
+        """A (rows, columns) float image of slice ``source``, moved onto the neighbouring slice ``target``."""
+
+
+class Looks(Protocol):
+    """Knows what the structure looks like, as ``appearance.Appearance`` does."""
+
+    def log_odds(self, index: int, window: Window) -> np.ndarray:
+        """(window rows, window columns) float32, positive where slice ``index`` looks like the structure."""
+
+    def contrast(self, index: int, mask: np.ndarray) -> float:
+        """How much more the inside of a mask on slice ``index`` looks like it than the surroundings do, -1..1."""
+
+
 @dataclass(frozen=True)
 class ChainParts:
     """What a chain works with; what is None is left out.
@@ -70,8 +93,8 @@ class ChainParts:
     """
 
     planes: np.ndarray
-    fields: NeighbourFields
-    appearance: SidedAppearance
+    fields: Fields
+    appearance: Looks
     appearance_weight: float
     refiner: Refiner | None
     step: StepSettings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,12 @@ import numpy as np
 from MedPerSAMLib.core.appearance import radius
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.progress import CallbackProgress, Progress
-from MedPerSAMLib.core.propagate.chain import Chain, ChainParts, Link
+from MedPerSAMLib.core.propagate.chain import Chain, Fields, Link
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.drift import drift_corrections
+from MedPerSAMLib.core.propagate.layout import Layout
+from MedPerSAMLib.core.propagate.sides import Sides
 from MedPerSAMLib.core.propagate.step import FAR, outline_distance
 from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.core.warp.fields import BATCH
@@ -40,53 +42,8 @@ class MeetingSettings:
     most_drift: float = 4.0
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which chain visits which slices.
-
-    Attributes:
-        masks: annotated slice -> (rows, columns) bool on the working grid.
-        runs: (annotated slice, slices to visit in order) for each chain; between two annotated slices both chains visit
-            all slices.
-        between: slices that lie between two annotated ones.
-    """
-
-    masks: Mapping[int, np.ndarray]
-    runs: tuple[tuple[int, tuple[int, ...]], ...]
-    between: frozenset[int]
-
-    @classmethod
-    def of(cls, wanted: Iterable[int], masks: Mapping[int, np.ndarray]) -> Layout:
-        """Chains from every annotated slice to the next one, or to the end of the wanted slices."""
-        wanted, annotated = set(wanted), sorted(masks)
-        runs, between = [], set()
-        for start in annotated:
-            for direction in (1, -1):
-                run, index = [], start + direction
-                while index in wanted and index not in masks:
-                    run.append(index)
-                    index += direction
-                runs.append((start, tuple(run)))
-                if index in masks:
-                    between.update(run)
-        return cls(masks, tuple(runs), frozenset(between))
-
-    @property
-    def largest(self) -> int:
-        """The annotated slice with the largest mask."""
-        return max(self.masks, key=lambda index: np.count_nonzero(self.masks[index]))
-
-    def pairs(self) -> list[tuple[int, int]]:
-        """(source, target) of every step and of its way back, nearest to the annotated slices first."""
-        steps = []
-        for start, run in self.runs:
-            for number, (source, target) in enumerate(zip((start, *run), run)):
-                steps.append((number, source, target))
-        return [pair for _, a, b in sorted(steps) for pair in ((a, b), (b, a))]
-
-
 def run_chains(
-    parts: ChainParts,
+    sides: Sides,
     layout: Layout,
     grid: WorkingGrid,
     reference: Reference,
@@ -97,16 +54,30 @@ def run_chains(
 ) -> Propagation:
     """Run all chains outward, handing over slices as they come, and put them together.
 
+    Chains that a side has kept from an earlier run are not run again; their slices are handed over at once.
+
     Raises:
         Cancelled: the user asked for it; finished slices have been handed over by then.
     """
     largest = layout.largest
     chains = [
-        Chain(parts, start, layout.masks[start], run, largest, layout.masks[largest]) for start, run in layout.runs
+        sides.of(run).chains.get(run)
+        or Chain(sides.of(run).parts, run[0], layout.masks[run[0]], run[1], largest, layout.masks[largest])
+        for run in layout.runs
     ]
+    fields = sides.of(layout.runs[0]).parts.fields
     total, done = sum(len(run) for _, run in layout.runs), 0
+
+    def hand_over(link: Link) -> None:
+        found = grid.to_native(link.mask[None])[0] > 0.5
+        progress.slice_done(link.index, found, slice_confidence(link.signs, link.evidence))
+
+    for link in [link for chain in chains for link in chain.links]:
+        progress.step(_FOLLOWING, done, total)
+        hand_over(link)
+        done += 1
     while any(not chain.ended for chain in chains):
-        _prepare_ahead(parts, chains, CallbackProgress(lambda *_, done=done: progress.step(_FOLLOWING, done, total)))
+        _prepare_ahead(fields, chains, CallbackProgress(lambda *_, done=done: progress.step(_FOLLOWING, done, total)))
         for chain in chains:
             if chain.ended:
                 continue
@@ -114,19 +85,19 @@ def run_chains(
             link = chain.advance()
             if link is not None:
                 done += 1
-                progress.slice_done(
-                    link.index, grid.to_native(link.mask[None])[0] > 0.5, slice_confidence(link.signs, link.evidence)
-                )
+                hand_over(link)
+    for run, chain in zip(layout.runs, chains):
+        sides.of(run).chains[run] = chain
     progress.step("putting the slices together", 0, 1)
-    return _together(parts, layout, grid, reference, count, smoothing, chains, meeting, progress)
+    return _together(sides, layout, grid, reference, count, smoothing, chains, meeting, progress)
 
 
-def _prepare_ahead(parts: ChainParts, chains: Sequence[Chain], progress: Progress) -> None:
+def _prepare_ahead(fields: Fields, chains: Sequence[Chain], progress: Progress) -> None:
     """Compute the fields of the next steps, several at once; those beyond a structure's end are never needed."""
     going = [chain for chain in chains if not chain.ended]
-    if not all(parts.fields.has(chain.ahead(1)) for chain in going):
+    if not all(fields.has(chain.ahead(1)) for chain in going):
         slices = max(1, BATCH // (2 * len(going)))
-        parts.fields.prepare([pair for chain in going for pair in chain.ahead(slices)], progress)
+        fields.prepare([pair for chain in going for pair in chain.ahead(slices)], progress)
 
 
 class _Blend:
@@ -167,7 +138,7 @@ class _Blend:
 
 
 def _together(
-    parts: ChainParts,
+    sides: Sides,
     layout: Layout,
     grid: WorkingGrid,
     reference: Reference,
@@ -181,7 +152,7 @@ def _together(
     finished = np.zeros(count, bool)
     largest = radius(layout.masks[layout.largest])
     for (start, run), chain in zip(layout.runs, chains):
-        links = chain.finish()
+        parts, links = sides.of((start, run)).parts, chain.finish()
         corrections = drift_corrections(parts, chain, run, layout.masks, meeting.drift, meeting.most_drift)
         finished[list(run)] = True
         mask = layout.masks[start]
