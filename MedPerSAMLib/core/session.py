@@ -19,6 +19,7 @@ from MedPerSAMLib.core.warp.fields import NeighbourFields
 from MedPerSAMLib.core.warp.network import WarpNetwork
 
 if TYPE_CHECKING:
+    from MedPerSAMLib.core.propagate.refiner import Calibration
     from MedPerSAMLib.core.propagate.sides import Side
 
 
@@ -50,6 +51,8 @@ class VolumeSession:
         self._model_name, self._store = model_name, store
         self.sides: dict[Hashable, Side] = {}
         """What runs on this volume have learned and found on each side of a structure, kept for their corrections."""
+        self.calibrations: dict[Hashable, Calibration] = {}
+        """How their annotated slices told them to ask and believe SAM."""
 
     @functools.cached_property
     def slices(self) -> np.ndarray:

@@ -6,6 +6,7 @@ An independent implementation of the published idea (Med-PerSAM, abstract and Fi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -26,7 +27,7 @@ from MedPerSAMLib.core.propagate.likeness import Likeness, Window, annotated_win
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
 from MedPerSAMLib.core.propagate.merge import MeetingSettings, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
-from MedPerSAMLib.core.propagate.refiner import SamRefiner
+from MedPerSAMLib.core.propagate.refiner import Calibration, SamRefiner, calibrate
 from MedPerSAMLib.core.propagate.retraining import mean_confidence, trusted_slices
 from MedPerSAMLib.core.propagate.sides import Make, Sides
 from MedPerSAMLib.core.propagate.step import StepSettings
@@ -144,7 +145,7 @@ class MedPerSAM:
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
             questioner = self._questioner(session, session.embedder, grid, session.in_plane_spacing)
-            refiners.append(SamRefiner(questioner, known, s.refine, session.seed))
+            refiners.append(SamRefiner(questioner, known, s.refine, self._calibration(session, questioner, known)))
         if s.head:
             native = {index: reference.masks[index] for index in known}
             refiners.append(LocalPart.fitted_on(session, native, untrained_head, s.head_learn, s.head_belief, progress))
@@ -159,6 +160,18 @@ class MedPerSAM:
             session.volume.spacing[0] / grid.pixel,
             grid.pixel,
         )
+
+    def _calibration(
+        self, session: VolumeSession, questioner: Questioner, known: Mapping[int, np.ndarray]
+    ) -> Calibration:
+        """By the largest of some annotations; a correction, which is smaller, finds that of the first run."""
+        index = max(known, key=lambda i: np.count_nonzero(known[i]))
+        key = (self.settings.refine, index, hashlib.sha256(known[index].tobytes()).digest())
+        if key not in session.calibrations:
+            session.calibrations[key] = calibrate(
+                questioner, index, known[index], self.settings.refine, session.seed
+            )
+        return session.calibrations[key]
 
     def transfer(self, session: ImageSession, progress: Progress) -> list[Transfer]:
         """Carry the annotated image's mask to every target image.
@@ -179,7 +192,8 @@ class MedPerSAM:
         annotated_refiner = None
         if s.sam:
             asked = self._questioner(session, session.embedder(None), grid, (1.0, 1.0))
-            annotated_refiner = SamRefiner(asked, {0: mask}, s.refine, session.seed)
+            calibration = calibrate(asked, 0, mask, s.refine, session.seed)
+            annotated_refiner = SamRefiner(asked, {0: mask}, s.refine, calibration)
         windows = []
         if s.likeness and s.sam:
             size = session.predictor.frame_size

@@ -43,7 +43,7 @@ class RefinerSettings:
         weight: of SAM's log-odds where it repairs damaged masks as well as the damage was large.
         least_agreement: Dice with the carried mask below which SAM's answer is a leak or a loss and is dropped.
         area_range: area relative to the carried mask outside which it is dropped as well.
-        damaged_copies: of the annotated masks, on which sharpness and weight are chosen; at least one of each.
+        damaged_copies: of the largest annotated mask, on which sharpness and weight are chosen.
     """
 
     box: bool = True

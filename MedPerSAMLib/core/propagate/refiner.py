@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -18,6 +19,49 @@ from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """How SAM is asked and believed about a structure.
+
+    Attributes:
+        sharpness: logits of the mask prompt.
+        weight: of SAM's log-odds; 0 where it repairs nothing.
+    """
+
+    sharpness: float
+    weight: float
+
+
+def calibrate(
+    questioner: Questioner, index: int, mask: np.ndarray, settings: RefinerSettings, seed: int
+) -> Calibration:
+    """Sharpness of the mask prompt and weight of SAM, chosen on damaged copies of an annotated mask.
+
+    The weight is 0 where SAM repairs nothing and grows with the part of the damage that it repairs.
+
+    Args:
+        questioner: asks SAM on the stack that holds the annotated slice; from then on it knows what the structure looks like.
+        index: the annotated slice.
+        mask: (rows, columns) bool on the working grid.
+        settings: how SAM is asked and believed.
+        seed: of the damaged copies.
+    """
+    questioner.prototypes = [questioner.prototype(index, mask)]
+    rng = np.random.default_rng(seed)
+    copies = [damaged for damaged in (_damage(mask, rng) for _ in range(settings.damaged_copies)) if damaged.any()]
+    if not copies:
+        return Calibration(settings.sharpness[-1], 0.0)
+    harm = float(np.mean([1 - dice(damaged, mask) for damaged in copies]))
+    tried = settings.sharpness if settings.mask else settings.sharpness[-1:]
+    answers = iter(questioner.ask_all([(index, damaged, sharpness) for sharpness in tried for damaged in copies]))
+    left = {
+        sharpness: float(np.mean([1 - dice(next(answers).log_odds > 0, mask) for _ in copies])) for sharpness in tried
+    }
+    best = min(left, key=left.get)
+    repaired = harm / max(harm + left[best], 1e-6)
+    return Calibration(best, settings.weight * 2 * max(0.0, repaired - 0.25))
+
+
 class SamRefiner:
     """Gives a chain SAM's log-odds for a carried mask.
 
@@ -25,7 +69,7 @@ class SamRefiner:
         annotated: asks SAM on the stack that holds the annotated slices.
         references: annotated index -> (rows, columns) bool on the annotated working grid.
         settings: how SAM is asked and believed.
-        seed: of the damaged copies.
+        calibration: what the largest of them taught about that.
     """
 
     def __init__(
@@ -33,56 +77,29 @@ class SamRefiner:
         annotated: Questioner,
         references: Mapping[int, np.ndarray],
         settings: RefinerSettings,
-        seed: int,
+        calibration: Calibration,
     ) -> None:
-        self._questioner, self._settings = annotated, settings
+        self._questioner, self._settings, self._calibration = annotated, settings, calibration
         annotated.prototypes = [annotated.prototype(index, mask) for index, mask in references.items()]
-        self.sharpness, self.weight = self._calibrate(references, np.random.default_rng(seed))
 
     def on(self, other: Questioner) -> SamRefiner:
-        """The same structure, sharpness and weight, asked on another stack of images."""
+        """The same structure and calibration, asked on another stack of images."""
         moved = copy.copy(self)
         other.prototypes, moved._questioner = self._questioner.prototypes, other
         return moved
 
     def __call__(self, index: int, carried: np.ndarray, window: Window) -> tuple[np.ndarray | None, dict[str, float]]:
         """Weighted log-odds in the window for a carried mask, or None where SAM's answer is no help."""
-        answer = self._questioner.ask(index, carried, self.sharpness)
+        answer = self._questioner.ask(index, carried, self._calibration.sharpness)
         found = answer.log_odds > 0
         agreement = dice(found, carried)
         signs = {"predicted_iou": answer.predicted_iou, "agreement": agreement}
         share = np.count_nonzero(found) / np.count_nonzero(carried)
         low, high = self._settings.area_range
-        if agreement < self._settings.least_agreement or not low <= share <= high or not self.weight:
+        if agreement < self._settings.least_agreement or not low <= share <= high or not self._calibration.weight:
             return None, signs
         limit = self._settings.limit
-        return self.weight * np.clip(answer.log_odds[window], -limit, limit), signs
-
-    def _calibrate(self, references: Mapping[int, np.ndarray], rng: np.random.Generator) -> tuple[float, float]:
-        """Sharpness of the mask prompt and weight of SAM, chosen on damaged copies of the annotated masks.
-
-        The weight is 0 where SAM repairs nothing and grows with the part of the damage that it repairs.
-        """
-        each = -(-self._settings.damaged_copies // len(references))
-        copies = [
-            (index, mask, damaged)
-            for index, mask in references.items()
-            for damaged in (_damage(mask, rng) for _ in range(each))
-            if damaged.any()
-        ]
-        if not copies:
-            return self._settings.sharpness[-1], 0.0
-        harm = float(np.mean([1 - dice(damaged, mask) for _, mask, damaged in copies]))
-        tried = self._settings.sharpness if self._settings.mask else self._settings.sharpness[-1:]
-        questions = [(index, damaged, sharpness) for sharpness in tried for index, _, damaged in copies]
-        answers = iter(self._questioner.ask_all(questions))
-        left = {
-            sharpness: float(np.mean([1 - dice(next(answers).log_odds > 0, mask) for _, mask, _ in copies]))
-            for sharpness in tried
-        }
-        best = min(left, key=left.get)
-        repaired = harm / max(harm + left[best], 1e-6)
-        return best, self._settings.weight * 2 * max(0.0, repaired - 0.25)
+        return self._calibration.weight * np.clip(answer.log_odds[window], -limit, limit), signs
 
 
 def _damage(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
