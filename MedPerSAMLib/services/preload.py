@@ -1,10 +1,10 @@
 """Imports torch, scipy and SimpleITK from a background thread without stopping the main thread for longer than a blink.
 
 ``import torch`` maps a library of several hundred megabytes while it holds the interpreter lock: a third of a second in
-which the main thread can run no Python and the panel stands still. Called as a foreign function, the system's own
-loader does the same with the lock released, and the import afterwards finds the library in place. SimpleITK's library is nearly as
-large. The hundred thousands
-of objects that the imports make would also set off a full garbage collection, another 0.15 s, in the middle.
+which the main thread can run no Python and the panel stands still; SimpleITK's is nearly as large. Called as a foreign
+function, the system's own loader does the same with the lock released, and the import afterwards finds the library in
+place. The hundred thousands of objects that the imports make would also set off a full garbage collection, another
+0.15 s, in the middle.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MAPPED = (
 )
 """(package, folder beside its __init__.py, name) of what is mapped; a missing one is left to the import."""
 
-_READ = (("torch", "lib", "*torch_python.*"),)
-"""What may use the interpreter while it is mapped, and therefore is only read into the system's file cache."""
+_READ = (("torch", "lib", "*torch_cpu.*"), ("torch", "lib", "*torch_python.*"), ("SimpleITK", "", "_SimpleITK*"))
+"""What is read into the system's file cache before: whatever an import touches first it waits for with the lock held."""
 
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Import torch, scipy and SimpleITK, mapped beforehand, and whatever the block imports on top; plain if torch is there
-    already."""
+    """Import torch, scipy and SimpleITK, mapped beforehand, and whatever the block imports on top; plain if torch is
+    there already."""
     if "torch" in sys.modules:
         yield
         return
@@ -54,12 +54,10 @@ def quiet_imports() -> Iterator[None]:
 
 
 def _preload() -> None:
-    for library in _MAPPED:
-        for path in _files(*library):
-            _map(path)
-    for library in _READ:
-        for path in _files(*library):
-            _read(path)
+    for do, libraries in ((_read, _READ), (_map, _MAPPED)):
+        for library in libraries:
+            for path in _files(*library):
+                do(path)
 
 
 def _files(package: str, folder: str, name: str) -> list[Path]:

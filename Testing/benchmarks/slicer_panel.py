@@ -8,6 +8,7 @@ PySide6 off screen with the stand-ins of Testing/slicer_module, on the embedded 
 from __future__ import annotations
 
 import argparse
+import builtins
 import json
 import sys
 import time
@@ -17,10 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "slicer_module")]
 
 import numpy as np
+
+PLAIN_IMPORT = builtins.__import__
+
 import qt_stand_ins
 import scene as build
 import slicer
 from PySide6 import QtCore
+
+# PySide6 reads the source of every module that is imported after it, to look for its own name; Slicer's PythonQt does not.
+builtins.__import__ = PLAIN_IMPORT
 
 TIMER_MS = 10
 
