@@ -111,6 +111,7 @@ def test_a_profile_says_what_it_is(organs_profile):
     assert profile.fitted.finished and profile.fitted.steps == 4 and not profile.fitted.training_state
     assert [point.step for point in profile.fitted.curve] == [2, 4]
     assert profile.model == "tiny" and len(profile.model_checksum) == 64
+    assert profile.directions == "PL" and profile.fitted.settings["fit"] == dataclasses.asdict(QUICK)
 
 
 def test_fit_tells_what_it_reached(fit, small_case, capsys):
@@ -289,6 +290,20 @@ def test_two_structures_of_one_name(small_case, refused_fit):
     assert "several structures called 'a'" in refused_fit("volume.nrrd:m.seg.nrrd")
 
 
+def test_cases_that_show_the_patient_another_way_up(fit, small_case, refused_fit, refused, capfd):
+    for name in ("volume", "truth"):
+        image = SimpleITK.ReadImage(str(small_case / f"{name}.nrrd"))
+        SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, "RPS"), str(small_case / f"{name}-turned.nrrd"))
+    words = refused_fit("volume.nrrd:truth.nrrd", "volume-turned.nrrd:truth-turned.nrrd")
+    assert "Rows and columns of volume-turned.nrrd run towards PR, those of volume.nrrd towards PL" in words
+    assert fit() == 0
+    capfd.readouterr()
+    names = ("p.safetensors", "volume-turned.nrrd", "o.nrrd")
+    profile, volume, output = (str(small_case / name) for name in names)
+    words = refused("apply", profile, volume, "-o", output)
+    assert "volume-turned.nrrd run towards PR, those of the profile's cases towards PL" in words
+
+
 def test_a_case_that_is_given_twice(refused_fit):
     assert "is given twice" in refused_fit("volume.nrrd:truth.nrrd", "volume.nrrd:truth.nrrd")
 
@@ -326,6 +341,9 @@ def test_another_fit_is_not_resumed(fit, small_case, refused_fit, monkeypatch, c
     words = refused_fit("volume.nrrd:truth.nrrd", more=("--resume", "--seed", "3"))
     assert "was a fit of unet on volume.nrrd with seed 0" in words
     assert "along axis 0" in refused_fit("volume.nrrd:truth.nrrd", more=("--resume", "--axis", "coronal"))
+    assert "was a fit of unet" in refused_fit("volume.nrrd:truth.nrrd", method="autosam-linear", more=("--resume",))
+    small_case.write("one.nrrd", (small_case.labels == 1).astype(np.uint8))
+    assert "for label 1, label 2; ask for the same" in refused_fit("volume.nrrd:one.nrrd", more=("--resume",))
 
 
 def test_a_profile_of_another_model(small_case, organs_profile, refused):

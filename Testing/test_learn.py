@@ -10,7 +10,7 @@ from MedPerSAMLib.core.enlarged import convolve_enlarged
 from MedPerSAMLib.core.learn.apply import SlicePoints, apply
 from MedPerSAMLib.core.learn.average import AverageWeights
 from MedPerSAMLib.core.learn.fit import LOCATOR, fit
-from MedPerSAMLib.core.learn.inputs import look
+from MedPerSAMLib.core.learn.inputs import Inputs, look
 from MedPerSAMLib.core.learn.labelled import LabelledVolume
 from MedPerSAMLib.core.learn.learners import LEARNERS, learner
 from MedPerSAMLib.core.learn.losses import class_weights
@@ -25,6 +25,7 @@ from MedPerSAMLib.core.learn.point_makers import (
     rough_mask,
 )
 from MedPerSAMLib.core.learn.settings import settings_of
+from MedPerSAMLib.core.learn.training import Examples, Training
 from MedPerSAMLib.core.learn.view import View
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.sam.levels import encode_levels, level_widths
@@ -127,16 +128,59 @@ def test_points_start_spread_out_around_the_middle(maker):
 
 def test_moved_points_ask_again_on_their_slice_only(predictor):
     fitted = short_fit("promise-apm", predictor)
-    # So short a fit finds nothing by itself: let it believe that everything is there.
-    weights = {**fitted.weights, "presence.bias": fitted.weights["presence.bias"] + 50}
+    # It believes that nothing is there, on any slice: whoever places a point knows better.
+    weights = {**fitted.weights, "presence.bias": fitted.weights["presence.bias"] - 50}
     fitted = dataclasses.replace(fitted, settings={**fitted.settings, "one_piece": [False, False]}, weights=weights)
     volume = ball_case().volume
     plain = apply(fitted, predictor, volume, Progress())
     points = SlicePoints(np.array([[70.0, 60.0], [70.0, 100.0]]), np.array([1, 0]))
     moved = apply(fitted, predictor, volume, Progress(), moved={(1, 4): points})
     differs = [(plain.results[1].mask[i] != moved.results[1].mask[i]).any() for i in range(8)]
-    assert differs[4]
+    assert differs[4] and not plain.results[1].present.any()
     assert not any(differs[:4] + differs[5:])
+
+
+def test_a_part_of_another_shape_gives_a_sentence(predictor):
+    fitted = short_fit("autosam-linear", predictor)
+    assert fitted.settings["fit"] == dataclasses.asdict(dataclasses.replace(settings_of("autosam-linear"), **SHORT))
+    weights = dict(fitted.weights)
+    del weights["layers.6.bias"]
+    with pytest.raises(InputError, match="another version of MedPerSAM"):
+        apply(dataclasses.replace(fitted, weights=weights), predictor, ball_case().volume, Progress())
+
+
+def test_a_fit_with_other_settings_is_not_resumed(predictor):
+    kept = []
+    fit("unet", None, [ball_case()], [], 2, 3, Progress(), None, kept.append, _short(checks=2))
+    assert kept[0].training_state
+    with pytest.raises(InputError, match="other settings"):
+        fit("unet", None, [ball_case()], [], 2, 3, Progress(), kept[0], settings=_short(checks=2, batch=1))
+    broken = {key: value for key, value in kept[0].training_state.items() if key != "part.out.bias"}
+    with pytest.raises(InputError, match="another version"):
+        resume = dataclasses.replace(kept[0], training_state=broken)
+        fit("unet", None, [ball_case()], [], 2, 3, Progress(), resume, settings=_short(checks=2))
+
+
+def _short(**changes):
+    return dataclasses.replace(settings_of("unet"), **{**SHORT, **changes})
+
+
+def test_a_training_stops_early_once_its_checks_get_no_better():
+    inputs = Inputs(frames=torch.rand(4, 1, 256, 256, generator=torch.Generator().manual_seed(0)))
+    examples = Examples(inputs, torch.zeros(4, 128, 128, dtype=torch.uint8))
+    settings = dataclasses.replace(settings_of("unet"), steps=40, checks=20, batch=2, patience=3)
+
+    class Scored(Training):
+        """Checks that give what the test wants."""
+
+        def validate(self, progress):
+            return float(next(scores))
+
+    for given, steps in ((iter([0.5] * 20), 8), (iter(0.1 + 0.04 * n for n in range(20)), 40)):
+        scores = given
+        part = build("unet", None, 1, {}, 0)
+        state = Scored(part, examples, examples, 1, settings, 0, torch.device("cpu")).run(Progress())
+        assert state.finished and state.steps == steps
 
 
 def test_the_window_holds_most_of_what_was_found():

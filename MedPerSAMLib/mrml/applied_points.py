@@ -61,7 +61,7 @@ class AppliedPoints:
 
     def moved(self) -> Points:
         """(class, slice) -> its points, for every slice on which the user moved, added, removed or switched one since
-        the profile was first applied."""
+        the profile was first applied; a slice whose points are all gone is prompted with the learned ones."""
         from MedPerSAMLib.core.learn.apply import SlicePoints
 
         volume = self._scene.GetNodeByID(self._volume_id)

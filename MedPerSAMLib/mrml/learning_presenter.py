@@ -18,6 +18,7 @@ from MedPerSAMLib.mrml.learning_state import LearningState, best_dice, profile_l
 from MedPerSAMLib.mrml.model_presenter import ModelPresenter
 from MedPerSAMLib.mrml.panel_state import APPLYING, BUSY, FITTING, LOADING, RUNNING, PanelState
 from MedPerSAMLib.mrml.run_controller import RunController, Work
+from MedPerSAMLib.mrml.targets import NEW_SEGMENTATION
 from MedPerSAMLib.mrml.training_list import TrainingList
 from MedPerSAMLib.services.learning.profile import SUFFIX, Profile
 from MedPerSAMLib.services.preload import quiet_imports
@@ -241,8 +242,18 @@ class LearningPresenter:
             return
         if not again:
             self._applied_to = ""
-        self._host.tell(f"Applying the profile to {parameters.volume.GetName()}.")
+        self._host.tell(f"Applying the profile to {parameters.volume.GetName()}.{self._unknown(parameters)}")
         self._host.start_run(run)
+
+    def _unknown(self, parameters) -> str:
+        """A sentence about segments that the profile does not know; they are not written to."""
+        if parameters.segmentation is None or parameters.target == NEW_SEGMENTATION:
+            return ""
+        known = {label.name for label in self.profile.labels}
+        content = parameters.segmentation.GetSegmentation()
+        names = [content.GetNthSegment(i).GetName() for i in range(content.GetNumberOfSegments())]
+        others = [name for name in names if name not in known]
+        return f" Not in the profile, and left as they are: {', '.join(others)}." if others else ""
 
     def _checked(self, profile: Profile) -> None:
         self._so_far = profile

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scene as build
 import slicer
 from learned import case, fit_quickly
 
+from MedPerSAMLib.core.learn.apply import SlicePoints
 from MedPerSAMLib.core.progress import CallbackProgress
 from MedPerSAMLib.errors import Cancelled, InputError
 from MedPerSAMLib.mrml.annotated_slices import Record
@@ -160,8 +163,14 @@ def test_points_of_promise_are_moved(scene, monkeypatch):
     volume, segmentation, _ = case("first")
     logic = LearningLogic()
     profile = logic.fit([(volume, segmentation)], method="promise-apm", device="cpu")
+    weights = {**profile.fitted.weights, "presence.bias": profile.fitted.weights["presence.bias"] + 50}
+    settings = {**profile.fitted.settings, "one_piece": [False, False]}
+    profile = profile.with_fitted(dataclasses.replace(profile.fitted, weights=weights, settings=settings))
     done = logic.apply(profile, volume, device="cpu")
-    assert set(done.points) <= {(number, index) for number in (1, 2) for index in range(12)}
+    key = next(iter(done.points))
+    moved = SlicePoints(done.points[key].places + 3.0, done.points[key].labels)
+    again = logic.apply(profile, volume, device="cpu", moved={key: moved})
+    assert np.allclose(again.points[key].places, moved.places)
 
 
 def test_list_is_kept_in_the_scene(scene):
@@ -230,6 +239,18 @@ def test_bad_cases_give_one_sentence(scene, second, words):
     with pytest.raises(InputError, match=words) as error:
         LearningLogic().plan_fit([first, second(scene)])
     assert str(error.value).count("\n") == 0
+
+
+def test_a_segment_that_is_empty_everywhere_or_is_everything(scene):
+    volume, segmentation, _ = case("first")
+    segmentation.GetSegmentation().AddEmptySegment("Tumour", "Tumour")
+    with pytest.raises(InputError, match="Tumour is outlined in none of the cases; outline it, or remove its segment"):
+        LearningLogic().plan_fit([(volume, segmentation)])
+    volume, segmentation, labels = case("second", 1, ("Liver",), outlined=False)
+    for index in range(len(labels)):
+        write_slice(segmentation, "Liver", volume, 0, index, np.ones(labels[index].shape, bool))
+    with pytest.raises(InputError, match="covers every voxel; outline the structure alone"):
+        LearningLogic().plan_fit([(volume, segmentation)])
 
 
 def test_bad_calls_give_one_sentence(profile, scene):

@@ -174,6 +174,16 @@ def test_apply_is_a_preview_with_confidence(panel):
     assert not read_mask(segmentation, "Spleen", volume).any() and not panel.state.can_decide
 
 
+def test_segments_that_the_profile_does_not_know_are_named_and_left(panel):
+    volume, segmentation, labels = panel.next_case()
+    segmentation.GetSegmentation().AddEmptySegment("Tumour", "Tumour")
+    write_slice(segmentation, "Tumour", volume, 0, 5, labels[5] == 1)
+    panel.learning.press_apply()
+    assert "Not in the profile, and left as they are: Tumour." in "\n".join(panel.state.log)
+    panel.put_applied(labels)
+    assert np.array_equal(read_mask(segmentation, "Tumour", volume)[5], labels[5] == 1)
+
+
 def test_cancelled_apply_leaves_nothing(panel):
     volume, segmentation, labels = panel.next_case()
     panel.learning.press_apply()

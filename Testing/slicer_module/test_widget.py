@@ -206,13 +206,13 @@ def test_learning_by_buttons(case, scene, tmp_path, monkeypatch):
 
     widget, *_ = case
     ui, section = widget.ui, widget.presenter.learning.state
-    assert ui.learnerCombo.count() == 7 and ui.learnerCombo.currentData() == "autosam-cnn"
+    assert ui.learnerCombo.count() == 8 and ui.learnerCombo.currentData() == "autosam-cnn"
     assert not ui.fitButton.isEnabled() and "Add at least one" in ui.fitButton.toolTip()
     volume, segmentation, labels = finished_case("first")
     widget._parameters.volume, widget._parameters.segmentation = volume, segmentation
     ui.addCaseButton.click()
     assert ui.casesList.item(0).text() == "first  +  first organs"
-    ui.learnerCombo.setCurrentIndex(3)
+    ui.learnerCombo.setCurrentIndex(4)
     assert widget._parameters.learner == "promise"
     ui.fitButton.click()
     assert ui.fitButton.text() == "Cancel" and not ui.mainButton.isEnabled() and not ui.applyButton.isEnabled()

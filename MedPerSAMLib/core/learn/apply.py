@@ -14,7 +14,7 @@ from MedPerSAMLib.core.learn.fit import LOCATOR
 from MedPerSAMLib.core.learn.fitted import Fitted
 from MedPerSAMLib.core.learn.inputs import Inputs, look, sizes
 from MedPerSAMLib.core.learn.learners import Learner, learner
-from MedPerSAMLib.core.learn.parts import build, build_locator
+from MedPerSAMLib.core.learn.parts import build, build_locator, load_weights
 from MedPerSAMLib.core.learn.point_makers import point_labels
 from MedPerSAMLib.core.learn.promise import Promise
 from MedPerSAMLib.core.learn.view import View
@@ -76,17 +76,17 @@ def apply(
 
     Raises:
         Cancelled: the user asked for it.
-        InputError: the volume shows nothing.
+        InputError: the volume shows nothing, or the part is that of another version.
     """
     method = learner(fitted.method)
     part = build(fitted.method, predictor, fitted.classes, fitted.settings, seed=0)
-    part.load_state_dict({key: value for key, value in fitted.weights.items() if not key.startswith(LOCATOR)})
+    load_weights(part, {key: value for key, value in fitted.weights.items() if not key.startswith(LOCATOR)})
     viewer = _Viewer(method, part.eval(), predictor, volume, progress)
     frame, notes = viewer.whole, ()
     located = {k.removeprefix(LOCATOR): v for k, v in fitted.weights.items() if k.startswith(LOCATOR)}
     if located:
         locator = build_locator(predictor, seed=0)
-        locator.load_state_dict(located)
+        load_weights(locator, located)
         closer = _closer(viewer, locator.eval(), View.from_values(fitted.settings["view"]))
         if closer is None:
             notes = (

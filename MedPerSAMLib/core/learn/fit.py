@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 
@@ -57,10 +57,13 @@ def fit(
 
     Raises:
         Cancelled: the user asked for it.
-        InputError: a class is labelled in none of the training cases, or the method does not exist.
+        InputError: a class is labelled in none of the training cases, the method does not exist, or ``resume`` is of a fit with
+            other settings or of another version.
     """
     chosen = learner(method)
     settings = settings_of(method, len(training) == 1) if settings is None else settings
+    if resume is not None and resume.settings.get("fit") != asdict(settings):
+        raise InputError("The profile to resume was begun with other settings of the training; fit a new one.")
     for number in range(1, classes + 1):
         if not any((case.labels == number).any() for case in training):
             raise InputError(f"Class {number} is labelled in none of the training cases; leave it out, or label it.")
@@ -82,6 +85,7 @@ def fit(
         **describe(predictor),
         "view": view.values(),
         "one_piece": one_piece([case.labels for case in training], classes),
+        "fit": asdict(settings),
     }
     device = torch.device("cpu") if predictor is None else predictor.device
     located: dict[str, torch.Tensor] = {}

@@ -1,7 +1,8 @@
 """AutoSAM's prompt-free linear head on the frozen encoder (METHOD.md section 4).
 
-Widths follow the encoder's, so that the same head serves the embedded model and the released ones. [I] What the encoder gives is
-standardised by the statistics of the training frames: without that the first hundreds of steps go into its scale.
+Widths follow the encoder's, so that the same head serves the embedded model and the released ones. [I] It looks at the inner
+features beside the embedding where they are small (``inputs``), and what the encoder gives is standardised by the statistics of the
+training frames: without that the first hundreds of steps go into its scale. Batch normalisation stands for the paper's LayerNorm2d.
 """
 
 from __future__ import annotations

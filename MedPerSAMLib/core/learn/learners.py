@@ -33,7 +33,11 @@ class Learner:
 
 
 _ALL = (
-    Learner("autosam-cnn", "AutoSAM, convolutional head on the frozen encoder; all structures at once"),
+    Learner(
+        "autosam-cnn",
+        "AutoSAM, convolutional head, here a small U-Net on the image that the frozen encoder's features join",
+    ),
+    Learner("autosam-cnn-plain", "AutoSAM, the paper's own convolutional head, on the embedding alone", sees="embedding"),
     Learner(
         "autosam-vit",
         "AutoSAM, prompt-free copy of SAM's mask decoder per structure, started from its weights",

@@ -12,12 +12,14 @@ from MedPerSAMLib.core.learn.heads import LinearHead
 from MedPerSAMLib.core.learn.inputs import Inputs, inner_features_are_small
 from MedPerSAMLib.core.learn.locator import Locator
 from MedPerSAMLib.core.learn.losses import segmentation_loss
+from MedPerSAMLib.core.learn.plain_head import PlainHead
 from MedPerSAMLib.core.learn.point_makers import PointForms, PointQueries, PointTrunk
 from MedPerSAMLib.core.learn.promise import Promise
 from MedPerSAMLib.core.learn.unet import UNet
 from MedPerSAMLib.core.learn.vit_head import VitHead
 from MedPerSAMLib.core.sam.levels import level_widths
 from MedPerSAMLib.core.sam.predictor import Predictor
+from MedPerSAMLib.errors import InputError
 
 
 def describe(predictor: Predictor | None) -> dict[str, Any]:
@@ -44,6 +46,20 @@ def build(method: str, predictor: Predictor | None, classes: int, sizes: Mapping
     return part if predictor is None else part.to(predictor.device)
 
 
+def load_weights(part: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give a part the weights of a fit.
+
+    Raises:
+        InputError: they are those of a part of another shape.
+    """
+    try:
+        part.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            "The profile was fitted by another version of MedPerSAM, whose learned part had another shape; fit again."
+        ) from error
+
+
 def build_locator(predictor: Predictor | None, seed: int) -> Locator:
     """The untrained locator, on the predictor's device; arguments as for :func:`build`."""
     with torch.random.fork_rng(devices=[]):
@@ -66,6 +82,8 @@ def _build(method: str, predictor: Predictor | None, classes: int, sizes: Mappin
     width, levels = sizes["width"], sizes["levels"]
     if method == "autosam-cnn":
         return UNet(classes, sizes["features"])
+    if method == "autosam-cnn-plain":
+        return PlainHead(width, classes)
     if method == "autosam-linear":
         return LinearHead(sizes["features"], classes)
     if method == "autosam-vit":

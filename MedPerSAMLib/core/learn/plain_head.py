@@ -12,7 +12,7 @@ from MedPerSAMLib.core.learn.layers import convolve
 class PlainHead(nn.Module):
     """Two 1x1 maps, two stages of [3x3, 3x3, transposed convolution], then 3x3 and 1x1.
 
-    It learns from a single slice in seconds; ``unet.UNet`` with features is the larger one for whole cases.
+    It also learns from a single slice in seconds (``one_slice``); ``unet.UNet`` with features is the larger one for whole cases.
 
     Args:
         width: channels of the embedding.

@@ -7,6 +7,7 @@ flow through SAM's frozen prompt encoder and decoder. The mask is the first mult
 - The heat maps from which the points come are given to SAM as a mask prompt, too (``point_makers``): points alone tell a decoder
   that was made for clicks too little of what a few volumes show. Part of the training goes without it, so that points alone, where a
   user moved them, are answered as well. These rough masks have a loss of their own beside SAM's answer; the points still have none.
+- With IPS alone nothing prompts: the shifted tokens must find the structure by themselves.
 - A volume has slices without the structure, and prompts always ask for something: a presence output reads the embedding inside the
   mask that SAM made, and its log-odds join the mask's.
 """
@@ -71,7 +72,8 @@ class Promise(nn.Module):
     def ask(self, inputs: Inputs, number: int, places: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, m, m) logits of structure ``number`` (from 0) from given points instead of the learned ones.
 
-        The rough mask is left out, because it belongs to the learned points.
+        The rough mask is left out, because it belongs to the learned points; and presence has no say, because whoever places
+        a point says that the structure is there.
 
         Args:
             inputs: of B frames.
@@ -80,7 +82,7 @@ class Promise(nn.Module):
             labels: (B, N) of the points.
         """
         chosen = torch.full((len(inputs),), number)
-        return joint_logits(*self._answer(inputs, chosen, Prompts(places, labels)))
+        return self._answer(inputs, chosen, Prompts(places, labels))[0]
 
     def loss(self, inputs: Inputs, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Cross-entropy and Dice of one structure per frame, and of the presence of it.

@@ -15,7 +15,7 @@ from MedPerSAMLib.core.learn.average import AverageWeights
 from MedPerSAMLib.core.learn.fitted import CurvePoint
 from MedPerSAMLib.core.learn.inputs import Inputs
 from MedPerSAMLib.core.learn.losses import class_weights
-from MedPerSAMLib.core.learn.parts import loss_of
+from MedPerSAMLib.core.learn.parts import load_weights, loss_of
 from MedPerSAMLib.core.learn.settings import FitSettings
 from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.progress import Progress
@@ -98,7 +98,7 @@ class Training:
         """
         s, state = self._settings, self.state
         every, losses = max(1, s.steps // s.checks), []
-        # Denormal numbers make a CPU's convolutions many times slower; the caller's setting comes back afterwards.
+        # Denormal numbers make a CPU's convolutions many times slower.
         with _flushed_denormals(), torch.enable_grad():
             while not state.finished:
                 progress.step(phase, state.steps, s.steps)
@@ -144,9 +144,13 @@ class Training:
         return _copied(kept)
 
     def restore(self, snapshot: Mapping[str, torch.Tensor], state: State) -> None:
-        """Go on from what :meth:`snapshot` gave."""
+        """Go on from what :meth:`snapshot` gave.
+
+        Raises:
+            InputError: it is that of a part of another shape.
+        """
+        load_weights(self.part, _beginning("part.", snapshot))
         self.state = state
-        self.part.load_state_dict(_beginning("part.", snapshot))
         self._average.restore(_beginning("average.", snapshot))
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in snapshot.items():
@@ -202,7 +206,7 @@ def _copied(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 class _flushed_denormals:
-    """Denormal numbers count as zero inside."""
+    """Denormal numbers count as zero inside; afterwards they do not, which is torch's own setting."""
 
     def __enter__(self) -> None:
         torch.set_flush_denormal(True)

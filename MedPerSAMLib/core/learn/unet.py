@@ -24,6 +24,10 @@ _HIDDEN = 0.3
 class UNet(nn.Module):
     """Ronneberger's U-Net with batch normalisation, at the resolution of the masks.
 
+    [I] With features it is our convolutional head (``autosam-cnn``). The paper's own (``plain_head``) sees the embedding alone,
+    whose grid is a quarter as fine as the masks: on the embedded model outlines come out coarse, and what frozen features do not
+    tell it cannot learn.
+
     Args:
         classes: structures.
         features: channels of the frozen encoder's features, which join the level that has their grid; 0 for none.

@@ -103,6 +103,16 @@ class Geometry:
         """axial, coronal or sagittal."""
         return self.grid.plane(self.axis)
 
+    @property
+    def directions(self) -> str:
+        """The patient directions that rows and columns of the slices run towards, such as "PL"."""
+        letters = ""
+        for other in (axis for axis in range(3) if axis != self.axis):
+            column = np.array(self.grid.direction).reshape(3, 3)[:, 2 - other]
+            nearest = int(np.abs(column).argmax())
+            letters += ("RL", "AP", "IS")[nearest][int(column[nearest] > 0)]
+        return letters
+
     def as_seen(self, plane: np.ndarray) -> np.ndarray:
         """A (rows, columns, ...) slice turned as radiologists see it: head or front up, patient's right or front left."""
         axes = [axis for axis in range(3) if axis != self.axis]

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from MedPerSAMLib.services.images.volume_file import read_volume
     from MedPerSAMLib.services.learning.applied_slices import AppliedSlices
-    from MedPerSAMLib.services.learning.finished_cases import AXES
+    from MedPerSAMLib.services.learning.finished_cases import AXES, check_directions
     from MedPerSAMLib.services.learning.profile import Profile
     from MedPerSAMLib.services.learning.work import ApplyOrder, apply_profile
 
@@ -75,6 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         profile = Profile.load(arguments.profile)
         volume_file = read_volume(arguments.volume)
         volume, geometry = volume_file.along(volume_file.grid.axis_of(AXES[profile.axis]))
+        if profile.directions:
+            check_directions(arguments.volume, geometry.directions, "the profile's cases", profile.directions)
         for note in volume_file.notes:
             progress.note(note)
         if not profile.fitted.finished:

@@ -142,6 +142,7 @@ def _order(arguments: argparse.Namespace, progress: TerminalProgress) -> FitOrde
         arguments.seed,
         AXES.index(arguments.axis),
         resume,
+        cases.directions,
     )
 
 

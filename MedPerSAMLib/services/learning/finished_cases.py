@@ -29,12 +29,14 @@ class FinishedCases:
         training: at least one.
         validation: possibly none.
         labels: the structures, in the order of the label values 1..C of the cases.
+        directions: the patient directions that rows and columns of all cases run towards, such as "PL".
         notes: sentences for the user.
     """
 
     training: tuple[LabelledVolume, ...]
     validation: tuple[LabelledVolume, ...]
     labels: tuple[Label, ...]
+    directions: str
     notes: tuple[str, ...] = ()
 
 
@@ -50,6 +52,10 @@ class _Read:
     def names(self) -> list[str]:
         return [structure.name for structure in self.labels.structures]
 
+    def directions(self, plane: str) -> str:
+        """The patient directions that rows and columns of the slices in a plane run towards."""
+        return self.volume.grid.along(self.volume.grid.axis_of(plane)).directions
+
 
 def read_cases(
     training: Sequence[tuple[Path, Path]], validation: Sequence[tuple[Path, Path]], plane: str = AXES[0]
@@ -63,13 +69,17 @@ def read_cases(
 
     Raises:
         InputError: a file cannot be read, labels lie on another grid than their volume or have other names than those
-            of the first pair, a volume has no label or nothing but one, or no training case holds a structure.
+            of the first pair, slices show the patient another way up than the first pair's, a volume has no label or nothing
+            but one, or no training case holds a structure.
     """
     pairs = [*training, *validation]
     names = short_names([volume for volume, _ in pairs])
     read = [_read(name, *pair) for name, pair in zip(names, pairs)]
     for other in read[1:]:
         _check_alike(read[0], other)
+    directions = read[0].directions(plane)
+    for other in read[1:]:
+        check_directions(other.name, other.directions(plane), read[0].name, directions)
     structures = read[0].labels.structures
     for structure in structures:
         if not any(structure.name in _filled_names(case) for case in read[: len(training)]):
@@ -79,7 +89,17 @@ def read_cases(
     notes: list[str] = []
     labelled = [_labelled(case, [structure.name for structure in structures], plane, notes) for case in read]
     labels = tuple(Label(structure.name, structure.colour, structure.value) for structure in structures)
-    return FinishedCases(tuple(labelled[: len(training)]), tuple(labelled[len(training) :]), labels, tuple(notes))
+    cases = tuple(labelled[: len(training)]), tuple(labelled[len(training) :])
+    return FinishedCases(*cases, labels, directions, tuple(notes))
+
+
+def check_directions(name: str, directions: str, other: str, wanted: str) -> None:
+    """Raise InputError unless a volume's rows and columns run towards the same sides of the patient as another's."""
+    if directions != wanted:
+        raise InputError(
+            f"Rows and columns of {name} run towards {directions}, those of {other} towards {wanted}; bring it into that "
+            "direction with SimpleITK.DICOMOrient, or in Slicer with the module Orient Scalar Volume."
+        )
 
 
 def _read(name: str, volume_path: Path, labels_path: Path) -> _Read:
