@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import os
+import struct
 import subprocess
 import sys
 import zipfile
@@ -81,12 +85,39 @@ def test_whole_volume_as_mask(small_case, refused):
     assert "6 axial, 6 coronal, 6 sagittal" in refused(reference="m.nrrd")
 
 
-def test_three_pixels(small_case, refused):
+@pytest.mark.parametrize(
+    ("voxels", "words"),
+    [
+        ([(2, 5, 5), (2, 5, 6), (2, 6, 5)], "only 3 pixels"),
+        ([(2, 5, 5), (2, 5, 6), (2, 5, 7)], "only 3 pixels"),
+        ([(2, 5, 5), (2, 5, 6)], "only 2 pixels"),
+        ([(2, 5, 5)], "only 1 pixel in"),
+        ([(1, 5, 5), (3, 5, 5), (4, 5, 5)], "only 3 pixels"),
+    ],
+    ids=["corner", "row", "pair", "one", "column"],
+)
+def test_three_pixels(small_case, refused, voxels, words):
     reference = np.zeros_like(small_case.reference)
-    reference[2, 5, 5:7], reference[2, 6, 5] = 1, 1
+    for voxel in voxels:
+        reference[voxel] = 1
+    small_case.write("m.nrrd", reference)
+    found = refused(reference="m.nrrd")
+    assert f"label 1 has {words}" in found and "outline at least 4 pixels" in found
+
+
+def test_three_pixels_beside_another_structure(small_case, refused):
+    reference = small_case.reference.copy()
+    reference[4, 5, 5:8] = 7
+    small_case.write("m.nrrd", reference)
+    assert "label 7 has only 3 pixels" in refused(reference="m.nrrd")
+
+
+def test_a_line(small_case, refused):
+    reference = np.zeros_like(small_case.reference)
+    reference[2, 5, 5:15] = 1
     small_case.write("m.nrrd", reference)
     words = refused(reference="m.nrrd")
-    assert "label 1 has only 3 pixels on slice 2" in words
+    assert "a line one pixel wide" in words and "outline the area" in words
 
 
 def test_intensities_as_mask(small_case, refused):
@@ -166,13 +197,79 @@ def test_empty_file(small_case, refused):
     assert "v.nii.gz" in refused(volume="v.nii.gz")
 
 
-@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz", "v.nrrd", "v.mha"])
-@pytest.mark.parametrize("share", [0.3, 0.98])
-def test_truncated(small_case, refused, name, share):
-    path = small_case.write(name, small_case.array)
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        ("v.nii", "v.nii"), ("v.nii.gz", "v.nii.gz"), ("v.hdr", "v.img"), ("v.hdr.gz", "v.img.gz"), ("v.nrrd", "v.nrrd"),
+        ("v.mha", "v.mha"), ("v.mhd", "v.zraw"), ("v.tif", "v.tif"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.98])
+def test_truncated(small_case, refused, name, cut, share):
+    small_case.write(name, small_case.array)
+    path = small_case / cut
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     words = refused(volume=name)
     assert "truncated" in words and "copy or export" in words
+
+
+@pytest.mark.parametrize(("name", "lost"), [("v.hdr", "v.img"), ("v.img", "v.hdr"), ("v.mhd", "v.zraw")])
+def test_half_of_a_pair(small_case, refused, name, lost):
+    small_case.write(name, small_case.array)
+    (small_case / lost).unlink()
+    words = refused(volume=name)
+    assert f"needs the file {small_case / lost}" in words and "copy both" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("v.nii", "byte", "nan"), ("v.nii", "byte", "inf"), ("v.nii.gz", "byte", "nan"), ("v.mha", "DimSize", "24 20 six"),
+        ("v.mha", "CompressedDataSize", "many"), ("v.mha", "CompressedDataSize", "inf"),
+    ],
+)  # fmt: skip
+def test_header_that_makes_no_sense(small_case, refused, name, field, value):
+    path = small_case.write(name, small_case.array)
+    opened = gzip.open if name.endswith(".gz") else open
+    with opened(path, "rb") as file:
+        content = file.read()
+    if field == "byte":
+        content = content[:108] + struct.pack("<f", float(value)) + content[112:]
+    else:
+        before, _, rest = content.partition(f"{field} = ".encode())
+        content = before + f"{field} = {value}\n".encode() + rest.partition(b"\n")[2]
+    with opened(path, "wb") as file:
+        file.write(content)
+    words = refused(volume=name)
+    assert f"{path} is damaged" in words and field in words and value in words and "copy or export" in words
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("LabelValue", "x"), ("LabelValue", "0"), ("Layer", "first"), ("Layer", "-1"), ("Color", "red"), ("Color", "1 0"),
+        ("Color", "nan 0 0"),
+    ],
+)  # fmt: skip
+def test_segment_that_makes_no_sense(small_case, refused, field, value):
+    metadata = {"Segment0_Name": "tumour", "Segment0_LabelValue": "1", f"Segment0_{field}": value}
+    small_case.write("m.seg.nrrd", small_case.reference, metadata=metadata)
+    words = refused(reference="m.seg.nrrd")
+    assert "segment tumour" in words and repr(value) in words and "save the segmentation again" in words
+
+
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz", "v.mha", "v.nrrd"])
+def test_file_that_may_not_be_read(small_case, refused, monkeypatch, name):
+    path = small_case.write(name, small_case.array)
+
+    def denied(file, mode):
+        if Path(file) == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return open(file, mode)
+
+    monkeypatch.setattr("MedPerSAMLib.services.images.completeness.open", denied, raising=False)
+    words = refused(volume=name)
+    assert f"{path} cannot be read (Permission denied)" in words and "permissions" in words
 
 
 def test_missing_file_and_empty_folder(small_case, refused):
@@ -212,6 +309,28 @@ def test_checkpoint_without_its_keys(small_case, refused):
 
     torch.save({"something.weight": torch.zeros(3)}, small_case / "other.pth")
     assert "something.weight" in refused(method="persam", more=("--model", str(small_case / "other.pth")))
+
+
+def test_checkpoint_with_a_missing_and_an_extra_key(small_case, refused):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from MedPerSAMLib.weights import weights_path
+
+    with safe_open(weights_path("tiny"), framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, the file cannot be iterated over
+        metadata = file.metadata()
+    gone = next(key for key in tensors if key.startswith("mask_decoder."))
+    tensors["mask_decoder.one_more.weight"] = tensors.pop(gone)
+    save_file(tensors, small_case / "changed.safetensors", metadata)
+    words = refused(method="persam", more=("--model", str(small_case / "changed.safetensors")))
+    assert f"{gone} is missing" in words and "mask_decoder.one_more.weight is not expected" in words
+
+
+@pytest.mark.parametrize("method", ["copy", "repeating"])
+def test_unknown_model_is_refused_where_none_is_needed(small_case, refused, method):
+    assert "did you mean vit_b" in refused(method=method, more=("--model", "vit-b"))
+    assert "There is no model file" in refused(method=method, more=("--model", str(small_case / "none.pth")))
 
 
 def test_unknown_suffix_and_missing_folder(refused):

@@ -219,8 +219,8 @@ def test_ctrl_c_keeps_the_slices_that_apply_finished(organs, organs_profile, tmp
     volume, report = str(organs / "volume.nrrd"), tmp_path / "r.json"
     arguments = ["apply", str(organs_profile), volume, "-o", str(tmp_path / "o.seg.nrrd"), "--report", str(report)]
     assert main(arguments) == 130
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.partial.seg.nrrd", "r.json"]
-    content = json.loads(report.read_text())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.partial.seg.nrrd", "r.partial.json"]
+    content = json.loads((tmp_path / "r.partial.json").read_text())
     assert not content["finished"]
     assert [entry["finished"] for entry in content["structures"][0]["slices"]] == [True] * 8 + [False] * 2
     assert "what was finished is kept" in capsys.readouterr().err

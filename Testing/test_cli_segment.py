@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +24,25 @@ def segment(case, *more: str, output: str = "out.nrrd", reference: str = "refere
             "--method", method, *more,
         ]
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def disk_full_after(size: int) -> Iterator[None]:
+    """No file gets larger than ``size`` bytes: the system refuses to write more, in the calls where a full disk would."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, and every folder as a file without content."""
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
 def test_sample_with_copy(sample, tmp_path, sample_labels, capsys):
@@ -110,15 +132,38 @@ def test_range_includes_both_ends(small_case, repeating):
     assert np.flatnonzero(read_array(small_case / "out.nrrd").any(axis=(1, 2))).tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(("size", "failing"), [(1000, "r.json"), (5000, "p.png")])
+def test_disk_full_behind_the_segmentation_leaves_nothing(small_case, repeating, capfd, older, size, failing):
+    names = ("out.nrrd", "r.json", "p.png")
+    for name in names if older else ():
+        (small_case / name).write_text(f"older {name}")
+    before = contents(small_case.folder)
+    more = ("--report", str(small_case / "r.json"), "--picture", str(small_case / "p.png"))
+    with disk_full_after(size):
+        assert segment(small_case, *more) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and str(small_case / failing) in err.strip().splitlines()[-1]
+    assert contents(small_case.folder) == before
+    assert segment(small_case, *more) == 0
+    assert {Path(name).name for name in contents(small_case.folder)} == {Path(name).name for name in before} | {*names}
+    assert not any((small_case / name).read_bytes().startswith(b"older") for name in names)
+
+
 def test_ctrl_c_keeps_what_is_finished(small_case, repeating, capsys):
     repeating.interrupt_after = 9  # six slices of label 1, three of label 2
-    assert segment(small_case, "--report", str(small_case / "r.json"), output="out.nii.gz") == 130
-    assert not (small_case / "out.nii.gz").exists()
+    before = set(contents(small_case.folder))
+    more = ("--report", str(small_case / "r.json"), "--picture", str(small_case / "p.v2.png"))
+    assert segment(small_case, *more, output="out.nii.gz") == 130
+    written = {Path(path).name for path in set(contents(small_case.folder)) - before}
+    assert written == {"out.partial.nii.gz", "r.partial.json", "p.v2.partial.png"}
     result = read_array(small_case / "out.partial.nii.gz")
     assert [np.count_nonzero((plane == 1).any()) for plane in result] == [1] * 6
     assert np.flatnonzero((result == 2).any(axis=(1, 2))).tolist() == [0, 1, 2]
-    assert not json.loads((small_case / "r.json").read_text())["finished"]
-    assert "Stopped during structure 2 of 2" in capsys.readouterr().err
+    assert not json.loads((small_case / "r.partial.json").read_text())["finished"]
+    out, err = capsys.readouterr()
+    assert "Stopped during structure 2 of 2" in err
+    assert "r.partial.json" in out and "p.v2.partial.png" in out
 
 
 def test_ctrl_c_before_the_first_slice_writes_nothing(small_case, repeating, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import torch
 
 from MedPerSAMLib.core.embeddings import Embedder
 from MedPerSAMLib.core.frame import Frame
+from MedPerSAMLib.errors import OutputError
 from MedPerSAMLib.services.embedding_store import DiskEmbeddingStore
 
 FRAME = Frame(64, (0.0, 0.0), (1.0, 1.0))
@@ -117,6 +118,17 @@ def test_clear(store):
     assert store.clear() == used > ENTRY_BYTES
     assert store.get(key(0)) is None and files(store) == []
     assert DiskEmbeddingStore(store.folder / "never made").clear() == 0
+
+
+def test_an_entry_that_cannot_be_deleted_is_named(store, monkeypatch):
+    store.put(key(0), embedding())
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(type(store.folder), "unlink", refuse)
+    with pytest.raises(OutputError, match=r"safetensors' cannot be deleted \(Permission denied\); close what uses it"):
+        store.clear()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])

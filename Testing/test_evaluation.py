@@ -16,7 +16,7 @@ import SimpleITK
 
 from MedPerSAMLib.core import methods
 from MedPerSAMLib.core.task import Propagation, Transfer
-from MedPerSAMLib.errors import DependencyError, InputError
+from MedPerSAMLib.errors import DependencyError, InputError, OutputError
 from MedPerSAMLib.services.cli import main
 from MedPerSAMLib.services.evaluation.ablation import ablation_variants
 from MedPerSAMLib.services.evaluation.correction_protocol import worst_slice
@@ -24,9 +24,11 @@ from MedPerSAMLib.services.evaluation.dataset import Dataset
 from MedPerSAMLib.services.evaluation.image_protocol import ImageProtocol
 from MedPerSAMLib.services.evaluation.protocol import PROTOCOLS, protocol_class
 from MedPerSAMLib.services.evaluation.records import Record, mean_over_sets, mean_per_set
+from MedPerSAMLib.services.evaluation.report import Report
 from MedPerSAMLib.services.evaluation.settings_change import changed
 from MedPerSAMLib.services.evaluation.structures import Structure, structures
 from MedPerSAMLib.services.evaluation.variants import choose_variants
+from Testing.test_cli_segment import disk_full_after
 
 SHAPE = (10, 32, 36)
 BALL, PILLAR = "ball", "pillar"
@@ -505,6 +507,32 @@ def test_json_in_a_folder_that_does_not_exist_is_refused_before_any_work(data, c
     assert "create it first" in capsys.readouterr().err
 
 
+def test_json_that_is_a_folder_is_refused_before_any_work(data, tmp_path, add_method, capsys):
+    class Working:
+        summary, needs_model = "must not be asked", False
+
+        def propagate(self, session, reference, progress, slices):
+            raise AssertionError("the work has begun")
+
+    add_method("working", Working)
+    code = main(["evaluate", str(data), "--methods", "working", "--sets", "balls", "--json", str(tmp_path)])
+    assert code == 2
+    err = capsys.readouterr().err
+    assert f"{tmp_path} is a folder" in err and len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_json_on_a_full_disk_leaves_no_scratch_file(tmp_path, older):
+    path = tmp_path / "figures.json"
+    if older:
+        path.write_text("older")
+    report = Report(ImageProtocol(), {"seed": 0}, path)
+    with disk_full_after(100), pytest.raises(OutputError, match="figures.json cannot be written"):
+        report.add([Record("set", "case", "label", "copy", {"dice": 0.5}, {"confidence": 0.5})])
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [(path.name, "older")] * older
+
+
 # Parts
 
 
@@ -545,3 +573,74 @@ def test_automatic_labels_are_measured_only_where_named(shared_data):
     for name in PROTOCOLS:
         assert "totalseg_auto" not in [labelled.name for labelled in protocol_class(name)().default_sets(dataset)]
     assert dataset.select(["totalseg_auto"])[0].cases[0].labels
+
+
+# The same keys in every protocol, and both ways to write a list
+
+
+def test_images_have_the_surface_figures_that_are_not_defined_for_them(evaluate):
+    figures = evaluate("--protocol", "image", "--methods", "copy", "--sets", "discs")[1]
+    for entry in figures["sets"]["discs"]["copy"].values():
+        assert set(entry) == {"dice", "nsd_2mm", "hd95_mm", "n", "seconds_per_slice"}
+        assert entry["nsd_2mm"] is None and entry["hd95_mm"] is None
+
+
+@pytest.mark.usefixtures("untrained")
+def test_prompts_have_every_figure_of_the_other_protocols(evaluate):
+    arguments = ("--protocol", "prompts", "--sets", "balls", "--methods", "box", "carried")
+    _, figures, table, _ = evaluate(*arguments, "--device", "cpu")
+    for kind in ("box", "carried"):
+        for entry in figures["sets"]["balls"][kind].values():
+            assert set(entry) == {"dice", "nsd_2mm", "hd95_mm", "n", "seconds_per_slice"}
+            assert entry["nsd_2mm"] is None and entry["hd95_mm"] is None
+    # IoU and Dice rank masks alike.
+    assert figures["confidence_spearman"]["box"] == pytest.approx(figures["predicted_iou_spearman"]["box"])
+    assert figures["confidence_spearman"]["carried"] is None
+    assert figures["confidence_spearman_per_set"]["balls"] == figures["confidence_spearman"]
+    assert "confidence rho" in table
+    assert (figures["device"], figures["device_reason"]) == ("cpu", "The CPU is used, as asked for.")
+
+
+def test_the_device_is_named_as_segment_names_it(evaluate):
+    figures = evaluate("--methods", "copy", "--sets", "balls", "--cases", "1")[1]
+    assert figures["device"] == "cpu"
+    assert figures["device_reason"].endswith("needs a model.")
+
+
+def test_lists_are_written_with_commas_or_spaces(evaluate):
+    one, two, three = (
+        evaluate("--cases", "1", *arguments)[1]
+        for arguments in (
+            ("--sets", "balls,acdc", "--methods", "copy,copy:reach=3.0", "--labels", f"{BALL},{PILLAR}"),
+            ("--sets", "balls", "acdc", "--methods", "copy", "copy:reach=3.0", "--labels", BALL, PILLAR),
+            ("--sets", "balls,", "acdc", "--methods", "copy, copy:reach=3.0", "--labels", BALL, PILLAR),
+        )
+    )
+    assert set(one["sets"]) == {"balls", "acdc"}
+    assert set(one["sets"]["balls"]) == {"copy", "copy:reach=3.0"}
+    assert one["settings"] == two["settings"] == three["settings"]
+
+
+def test_training_sizes_are_written_with_commas_or_spaces(evaluate):
+    for sizes in (["1,7"], ["1", "7"]):
+        code, _, _, messages = evaluate(
+            "--protocol", "fewshot", "--sets", "acdc", "--methods", "copy", "--train-sizes", *sizes
+        )
+        assert code == 0
+        assert "after a training with 7; this size is skipped" in messages
+    code, _, _, messages = evaluate("--protocol", "fewshot", "--sets", "acdc", "--train-sizes", "1", "few")
+    assert code == 2
+    assert "'few' is no number of patients" in messages
+
+
+@pytest.mark.parametrize("last", ["--methods copy --sets balls", "--sets balls --methods copy", "--sets balls,"])
+def test_the_folder_may_stand_last(data, capsys, last):
+    assert main(["evaluate", "--methods", "copy", "--cases", "1", *last.split(), str(data)]) == 0
+    assert "balls: Dice" in capsys.readouterr().out
+
+
+def test_a_missing_folder_is_asked_for_in_one_sentence(capsys):
+    assert main(["evaluate", "--sets", "balls", "acdc"]) == 2
+    assert capsys.readouterr().err == (
+        "medpersam: No folder of labelled sets is named; write it right after 'medpersam evaluate'.\n"
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from MedPerSAMLib.core.prompts.box import box_prompt
 from Testing.training.fields import Random, enlarge, spline_matrix
 from Testing.training.looks import PRESETS, render
-from Testing.training.prompts import KINDS, draw_boxes, draw_points, draw_prompts
+from Testing.training.prompts import EXACT, KINDS, SCALE, draw_boxes, draw_points, draw_prompts
 from Testing.training.shapes import draw_scene, labels
 
 
@@ -58,3 +60,15 @@ def test_prompts_describe_their_mask():
         assert (prompts.mask_logits is not None) == kind.startswith("carried")
         assert (prompts.boxes is not None) == ("box" in kind)
         assert (prompts.points is not None) == ("point" in kind)
+
+
+def test_boxes_without_their_errors_are_the_pipelines_own():
+    masks = torch.zeros(5, 1, 128, 128)
+    masks[0, :, 40:80, 30:70] = 1
+    masks[1, :, 60, 61] = 1  # so small that two pixels are added
+    masks[2, :, :30, 100:] = 1  # in a corner
+    masks[3, :, 20:22, 3:120] = 1
+    masks[4] = torch.from_numpy(np.random.default_rng(0).random((1, 128, 128)) > 0.9999)
+    expected = np.stack([box_prompt(mask[0].numpy() > 0.5, SCALE) for mask in masks])
+    np.testing.assert_allclose(draw_boxes(Random(1), masks, True, EXACT).numpy(), expected, rtol=0, atol=1e-4)
+    assert np.abs(draw_boxes(Random(1), masks, True).numpy() - expected).max() > 0.5

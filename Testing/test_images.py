@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,8 @@ def test_smallest_type_and_no_leftovers(small_case):
 def test_output_names():
     assert output_suffix("a/Liver.Seg.NRRD") == ".seg.nrrd"
     assert partial_path("a/liver.v2.nii.gz") == Path("a/liver.v2.partial.nii.gz")
+    assert partial_path("a/report.v2.json") == Path("a/report.v2.partial.json")
+    assert partial_path("a/report") == Path("a/report.partial")
     with pytest.raises(OutputError, match=r"\.seg\.nrrd"):
         output_suffix("liver.png")
 
@@ -153,6 +156,54 @@ def test_pictures(tmp_path, suffix, channels):
         assert np.array_equal(read, array)
 
 
+THUMBNAIL = b"\xff\xe1\x00\x08\xff\xd8\xff\xd9ab"
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0\0", b"behind the picture"])
+def test_jpeg_with_thumbnail_and_something_behind_it(tmp_path, behind):
+    path = _jpeg(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + THUMBNAIL + whole[2:] + behind)
+    assert read_picture(path).shape == (40, 50)
+
+
+def test_end_marker_of_the_thumbnail_is_not_the_picture_s(tmp_path):
+    path = _jpeg(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + THUMBNAIL + whole[2 : len(whole) // 2])
+    with pytest.raises(InputError, match="end marker is missing"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.tiff", "a.hdr", "a.hdr.gz", "a.img", "a.mhd", "a.mha", "a.nii"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_whole_files_are_not_refused(small_case, name, compressed):
+    image = SimpleITK.GetImageFromArray(small_case.array)
+    SimpleITK.WriteImage(image, str(small_case / name), useCompression=compressed)
+    assert np.array_equal(read_volume(small_case / name).array, small_case.array)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+def test_tiff_of_either_kind_and_byte_order(tmp_path, order, big):
+    """One strip of 4 x 3 pixels; the reader knows them all, so both the whole and the cut file can be asked for."""
+    path = tmp_path / "a.tif"
+    whole = _tiff(order, big)
+    path.write_bytes(whole)
+    assert np.array_equal(read_picture(path), np.arange(12).reshape(3, 4))
+    for size in (len(whole) - 1, len(whole) // 2):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="truncated"):
+            read_picture(path)
+
+
+def test_voxels_written_as_text_are_left_to_the_reader(tmp_path):
+    path = tmp_path / "text.mha"
+    lines = ["ObjectType = Image", "NDims = 3", "BinaryData = False", "DimSize = 2 2 2", "ElementType = MET_FLOAT"]
+    path.write_text("\n".join([*lines, "ElementDataFile = LOCAL", "1 2 3 4 5 6 7 8", ""]))
+    assert read_volume(path).array.ravel().tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 def test_picture_masks(tmp_path):
     labels = np.zeros((12, 15), np.uint16)
     labels[2:5, 3:9] = 255
@@ -161,6 +212,25 @@ def test_picture_masks(tmp_path):
     read, structures = read_picture_mask(tmp_path / "m.png", (12, 15))
     assert np.array_equal(read, labels)
     assert [s.value for s in structures] == [255, 300]
+
+
+def _jpeg(folder: Path) -> Path:
+    array = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(folder / "a.jpg"))
+    return folder / "a.jpg"
+
+
+def _tiff(order: str, big: bool) -> bytes:
+    """A TIFF or BigTIFF with the pixels 0 to 11 in front of its directory."""
+    place, count = ("Q", "Q") if big else ("I", "H")
+    fields = [(256, 4), (257, 3), (258, 8), (259, 1), (262, 1), (273, 16), (277, 1), (278, 3), (279, 12)]
+    mark = {"<": b"II", ">": b"MM"}[order]
+    head = mark + (struct.pack(order + "HHHQ", 43, 8, 0, 28) if big else struct.pack(order + "HI", 42, 28))
+    # A short value stands at the beginning of its place.
+    entries = [struct.pack(order + "HH" + place, tag, 3, 1) + struct.pack(order + "H", value) for tag, value in fields]
+    width = struct.calcsize(order + "HH" + 2 * place)
+    directory = struct.pack(order + count, len(fields)) + b"".join(entry.ljust(width, b"\0") for entry in entries)
+    return head.ljust(16, b"\0") + bytes(range(12)) + directory + struct.pack(order + place, 0)
 
 
 def _grid(mask: np.ndarray) -> Grid:

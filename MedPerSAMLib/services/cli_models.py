@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.services.embedding_store import DiskEmbeddingStore
 from MedPerSAMLib.services.interrupt import EXIT_CODE
 from MedPerSAMLib.services.models.registry import DEFAULT
 from MedPerSAMLib.services.models.state import ModelState
@@ -35,19 +37,28 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     importing.add_argument("--name", help="what to call it (default: the released model's name, else the file's)")
     importing.set_defaults(run=import_model)
 
-    removing = actions.add_parser("remove", help="delete a downloaded or imported model")
-    removing.add_argument("name", metavar="NAME")
+    removing = actions.add_parser("remove", help="delete a downloaded or imported model, or the kept embeddings")
+    removing.add_argument("name", metavar="NAME", nargs="?")
+    removing.add_argument(
+        "--embeddings", action="store_true", help="delete what 'medpersam segment --keep-embeddings' keeps on disk"
+    )
     removing.set_defaults(run=remove_model)
 
 
 def list_models(arguments: argparse.Namespace) -> int:
-    """Print a table of all models."""
+    """Print a table of all models, and how much disk space kept embeddings take."""
     store = ModelStore()
     header = ("MODEL", "WHAT", "SIZE", "LICENCE", "STATE", "FILE")
     rows = [_row(state) for state in store.states()]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     for row in (header, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    embeddings = DiskEmbeddingStore()
+    if used := embeddings.used_bytes():
+        print(
+            f"Kept embeddings take {_megabytes(used)} in {embeddings.folder}; 'medpersam models remove --embeddings' "
+            "deletes them."
+        )
     print(f"* is used unless --model names another. Your models lie in {store.folder}")
     return 0
 
@@ -86,9 +97,25 @@ def import_model(arguments: argparse.Namespace) -> int:
 
 
 def remove_model(arguments: argparse.Namespace) -> int:
-    """Delete a model."""
-    print(f"Removed {ModelStore().remove(arguments.name)}")
+    """Delete a model, the kept embeddings, or both.
+
+    Raises:
+        InputError: neither was named.
+        ModelError: the model cannot be removed.
+        OutputError: an embedding cannot be deleted.
+    """
+    if not arguments.name and not arguments.embeddings:
+        raise InputError("Nothing to remove is named; give a NAME of 'medpersam models list', or --embeddings.")
+    if arguments.name:
+        print(f"Removed {ModelStore().remove(arguments.name)}")
+    if arguments.embeddings:
+        embeddings = DiskEmbeddingStore()
+        print(f"Removed the kept embeddings in {embeddings.folder}: {_megabytes(embeddings.clear())} freed")
     return 0
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
 
 
 def _row(state: ModelState) -> Sequence[str]:

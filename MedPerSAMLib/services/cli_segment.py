@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -74,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment, and write segmentation, report and picture.
 
     Returns:
-        0, or 130 where Ctrl-C stopped it; what had finished is then written to ``OUTPUT.partial.ext``.
+        0, or 130 where Ctrl-C stopped it; what had finished is then written to ``OUTPUT.partial.ext``, and so are report
+        and picture.
 
     Raises:
         MedPerSAMError: an input, the model or an output is not usable; nothing is written then.
@@ -114,7 +116,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     for path in outputs:
         check_writable(path)
         for source in (Path(arguments.volume), Path(arguments.reference)):
-            if path.exists() and source.exists() and path.samefile(source):
+            if os.path.exists(path) and os.path.exists(source) and path.samefile(source):
                 raise OutputError(f"{path} is an input; write the result to another file.")
     if len({path.absolute() for path in outputs}) < len(outputs):
         raise OutputError("Output, report and picture name the same file; give each its own.")
@@ -162,13 +164,16 @@ def _write(
 ) -> None:
     from MedPerSAMLib.services.combine import as_combined, combine, layers_of
     from MedPerSAMLib.services.images.write_segmentation import partial_path, write_segmentation
+    from MedPerSAMLib.services.images.written_together import written_together
     from MedPerSAMLib.services.report import equipment_fields, structure_fields, write_report
 
     done = [structure for structure in structures if structure.value in work.propagations]
     references = {structure.value: work.references[structure.value] for structure in done}
-    output = Path(arguments.output) if finished else partial_path(arguments.output)
+    output, report_path, picture_path = (
+        (Path(path) if finished else partial_path(path)) if path else None
+        for path in (arguments.output, arguments.report, arguments.picture)
+    )
     maps = combine(work.propagations, references)
-    write_segmentation(output, maps, done, layers_of(references), geometry)
     found = as_combined(work.propagations, references, maps)
     millilitres = math.prod(geometry.grid.spacing) / 1000
     report = {
@@ -188,16 +193,19 @@ def _write(
             for s in done
         ],
     }
-    _print_summary(report, output, len(structures))
-    if arguments.report:
-        write_report(arguments.report, report)
-        print(f"report: {arguments.report}")
-    if arguments.picture:
-        from MedPerSAMLib.services.pictures.montage import volume_montage
+    with written_together(path for path in (output, report_path, picture_path) if path):
+        write_segmentation(output, maps, done, layers_of(references), geometry)
+        if report_path:
+            write_report(report_path, report)
+        if picture_path:
+            from MedPerSAMLib.services.pictures.montage import volume_montage
 
-        title = f"{Path(arguments.volume).name}: {work.equipment.method_name}, model {work.equipment.model or 'none'}"
-        volume_montage(work.volume, geometry, done, references, found, title).save(arguments.picture)
-        print(f"picture: {arguments.picture}")
+            title = f"{Path(arguments.volume).name}: {work.equipment.method_name}, model {work.equipment.model or 'none'}"
+            volume_montage(work.volume, geometry, done, references, found, title).save(picture_path)
+    _print_summary(report, output, len(structures))
+    for what, path in (("report", report_path), ("picture", picture_path)):
+        if path:
+            print(f"{what}: {path}")
 
 
 def _print_summary(report: dict, output: Path, wanted: int) -> None:

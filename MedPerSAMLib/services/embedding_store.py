@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedPerSAMLib.errors import OutputError
 from MedPerSAMLib.services.home import home
 
 if TYPE_CHECKING:
@@ -81,13 +82,18 @@ class DiskEmbeddingStore:
         """Delete every entry; returns the bytes that were freed.
 
         Raises:
-            OSError: an entry cannot be deleted.
+            OutputError: an entry cannot be deleted.
         """
         freed = 0
-        for _, size, path in self._entries():
-            path.unlink(missing_ok=True)
-            freed += size
         self._used = None
+        for _, size, path in self._entries():
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"'{path}' cannot be deleted ({error.strerror or error}); close what uses it and try again."
+                ) from error
+            freed += size
         return freed
 
     def used_bytes(self) -> int:

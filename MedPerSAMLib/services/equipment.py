@@ -58,13 +58,15 @@ def prepare(method_name: str, task: str, model: str | None = None, device: str =
         device: auto, cpu, cuda or mps.
 
     Raises:
-        InputError: the method is unknown or does not do the task, or the device is not there.
-        ModelError: the model is unknown, missing or damaged.
+        InputError: the method is unknown or does not do the task, or the device is not there, needed or not.
+        ModelError: the model is unknown, needed or not; or it is needed and missing or damaged.
     """
     method = method_class(method_name)()
     if not hasattr(method, task):
         work = {"propagate": "volumes", "transfer": "2D images"}[task]
         raise InputError(f"The method {method_name!r} does not work on {work}; see 'medpersam methods'.")
+    if not method.needs_model:
+        _check_unneeded(model, device)
     weights, notes = _warp_network()
     if not method.needs_model:
         return Equipment(method_name, method, warp_network=weights, notes=notes)
@@ -84,6 +86,18 @@ def prepare(method_name: str, task: str, model: str | None = None, device: str =
         chosen,
         (why, *notes),
     )
+
+
+def _check_unneeded(model: str | None, device: str) -> None:
+    """A name that nothing has is a slip of whoever gave it, also where the method needs neither model nor device."""
+    from MedPerSAMLib.services.models.load import choose_device
+    from MedPerSAMLib.services.models.store import ModelStore
+
+    store = ModelStore()
+    if model is not None and model not in store.entries():  # a model that must still be downloaded does no harm
+        store.find(model)
+    if device != "auto":
+        choose_device(device)
 
 
 def _warp_network() -> tuple[WarpNetwork | None, tuple[str, ...]]:

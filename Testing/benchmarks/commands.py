@@ -24,6 +24,9 @@ ABDOMEN = Settings(shape=(36, 256, 256), spacing=(5.0, 1.125, 1.125))
 THIN = Settings(shape=(88, 136, 180), spacing=(2.0, 1.7, 1.6))
 """Thin slices, of the size of the left-atrium volumes in the shared data."""
 
+LEARNER = "autosam-cnn"
+"""The learned method whose ``fit`` and ``apply`` are timed."""
+
 FOUR, ONE = ("liver", "spleen", "right kidney", "left kidney"), ("liver",)
 
 
@@ -53,7 +56,7 @@ def main() -> int:
     options += ["--model", arguments.model] if arguments.model else []
     print(f"{platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}")
     print(f"method {arguments.method}, model {arguments.model or 'embedded'}, device {arguments.device}\n")
-    print(f"{'command':<52}{'seconds':>9}{'GB':>7}   wanted")
+    print(f"{'command':<52}{'seconds':>9}{'s/slice':>9}{'GB':>7}   wanted")
     with tempfile.TemporaryDirectory() as folder:
         for name, settings, organs, wanted in (
             ("segment: 36 slices of 256 x 256, four structures", ABDOMEN, FOUR, "60 s, 3 GB"),
@@ -63,15 +66,29 @@ def main() -> int:
             output = str(volume.with_name("result.seg.nrrd"))
             command = ["-m", "MedPerSAMLib", "segment", str(volume), "--reference", str(reference), "-o", output]
             measured = measure([*command, *options])
-            print_row(name, measured.seconds, measured.gigabytes, wanted)
+            print_row(name, measured.seconds, settings.shape[0], measured.gigabytes, wanted)
             if organs == FOUR:
                 code = ["-c", TWO_STRUCTURES, str(volume), str(reference), json.dumps(vars(arguments))]
                 first, second = json.loads(measure(code).output.splitlines()[-1])
-                print_row("    the first structure of a volume, in one process", first, None, "")
-                print_row(
-                    "    the second structure of that volume", second, None, f"half of it, is {second / first:.2f}"
-                )
+                slices = settings.shape[0]
+                print_row("    the first structure of a volume, in one process", first, slices, None, "")
+                wanted = f"half of it, is {second / first:.2f}"
+                print_row("    the second structure of that volume", second, slices, None, wanted)
+        measure_learning(Path(folder) / "learning", arguments.model, arguments.device)
     return 0
+
+
+def measure_learning(folder: Path, model: str | None, device: str) -> None:
+    """The rows of ``fit`` on one finished case and of ``apply`` of that profile to it."""
+    volume, labels = write_case(folder, THIN, ONE, whole=True)
+    profile, output = str(folder / "profile.safetensors"), str(folder / "result.seg.nrrd")
+    options = ["--device", device] + (["--model", model] if model else [])
+    for name, command in (
+        ("fit", ["fit", "--train", f"{volume}:{labels}", "-o", profile, "--method", LEARNER, *options]),
+        ("apply", ["apply", profile, str(volume), "-o", output, *options]),
+    ):
+        measured = measure(["-m", "MedPerSAMLib", *command])
+        print_row(f"{name}: the same volume, {LEARNER}", measured.seconds, THIN.shape[0], measured.gigabytes, "")
 
 
 TWO_STRUCTURES = """
@@ -98,17 +115,25 @@ print(json.dumps(seconds))
 """Run by a fresh interpreter: a session that has served nobody, then the same session again."""
 
 
-def write_case(folder: Path, settings: Settings, organs: tuple[str, ...]) -> tuple[Path, Path]:
-    """Write a phantom and the reference slice with the largest area of the organs; returns both paths."""
+def write_case(folder: Path, settings: Settings, organs: tuple[str, ...], whole: bool = False) -> tuple[Path, Path]:
+    """Write a phantom and its label; returns both paths.
+
+    Args:
+        folder: created.
+        settings: of the phantom.
+        organs: those in the label.
+        whole: label every slice, as in a finished case; else only the one with the largest area of the organs.
+    """
     folder.mkdir()
     image, label = make_phantom(1, settings)
     values = [value for value, name in LABELS.items() if name in organs]
     label[~np.isin(label, values)] = 0
-    # The slice where the smallest of them is largest: each must be there.
-    areas = np.stack([np.count_nonzero(label == value, axis=(1, 2)) for value in values])
-    keep = int(areas.min(axis=0).argmax())
-    label[[k for k in range(len(label)) if k != keep]] = 0
-    paths = folder / "volume.nii.gz", folder / "reference.nii.gz"
+    if not whole:
+        # The slice where the smallest of them is largest: each must be there.
+        areas = np.stack([np.count_nonzero(label == value, axis=(1, 2)) for value in values])
+        keep = int(areas.min(axis=0).argmax())
+        label[[k for k in range(len(label)) if k != keep]] = 0
+    paths = folder / "volume.nii.gz", folder / ("labels.nii.gz" if whole else "reference.nii.gz")
     for path, array in zip(paths, (image, label)):
         written = SimpleITK.GetImageFromArray(array)
         written.SetSpacing(settings.spacing[::-1])
@@ -137,9 +162,10 @@ def measure(command: list[str]) -> Measured:
     return Measured(seconds, gigabytes, text)
 
 
-def print_row(name: str, seconds: float, gigabytes: float | None, wanted: str) -> None:
+def print_row(name: str, seconds: float, slices: int, gigabytes: float | None, wanted: str) -> None:
     """One line of the table."""
-    print(f"{name:<52}{seconds:>9.1f}{'-' if gigabytes is None else f'{gigabytes:.2f}':>7}   {wanted}", flush=True)
+    memory = "-" if gigabytes is None else f"{gigabytes:.2f}"
+    print(f"{name:<52}{seconds:>9.1f}{seconds / slices:>9.2f}{memory:>7}   {wanted}", flush=True)
 
 
 if __name__ == "__main__":

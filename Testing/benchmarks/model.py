@@ -1,4 +1,4 @@
-"""How long the embedded model's encoder and decoder, and the warp, take on this machine's CPU.
+"""How long the embedded model's encoder and decoder, and the warp beside demons, take on this machine's CPU.
 
     python -m Testing.benchmarks.model [--threads 2]
 
@@ -12,15 +12,20 @@ import statistics
 import time
 from collections.abc import Callable
 
+import SimpleITK
 import torch
 
 from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts
 from MedPerSAMLib.core.sam.tiny import load_tiny
-from MedPerSAMLib.core.warp.network import load_warp
+from MedPerSAMLib.core.warp.network import load_warp, warp
+from MedPerSAMLib.services.evaluation.demons import ITERATIONS, carry_by_demons
 from MedPerSAMLib.weights import weights_path
+from Testing.training.fields import Random
+from Testing.training.train_warp import draw_pairs
 
 BATCH = 8
+WARP, DEMONS = "carry a mask, the warp", f"carry a mask, demons ({ITERATIONS})"
 
 
 def milliseconds(work: Callable[[], object], repeats: int, items: int) -> float:
@@ -61,6 +66,19 @@ def rows(repeats: int) -> dict[str, float]:
     return found
 
 
+def carrying_rows(repeats: int) -> dict[str, float]:
+    """Milliseconds to carry a mask to the next slice by the warp and by SimpleITK's demons, on the same generated pairs."""
+    warper = load_warp(weights_path("warp"))
+    moving, fixed, masks, *_ = draw_pairs(Random(0), BATCH // 2)
+    masks = masks[:, 1:2]
+    pairs = [tuple(part[0].numpy() for part in pair) for pair in zip(moving, fixed, masks)]
+    with torch.inference_mode():
+        return {
+            WARP: milliseconds(lambda: warp(masks, warper(moving, fixed)), repeats, BATCH),
+            DEMONS: milliseconds(lambda: [carry_by_demons(*pair) for pair in pairs], repeats, BATCH),
+        }
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -68,13 +86,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(options.threads)
     torch.manual_seed(0)
     half = "half precision" if not _is_plain(fast_precision(torch.device("cpu"))) else "float32: no gain by half here"
     print(f"{options.threads} threads, batch {BATCH}, 'as used' is {half}")
-    found = rows(options.repeats)
+    found = rows(options.repeats) | carrying_rows(options.repeats)
     first = found["encoder, float32"]
     for name, value in found.items():
         print(f"{name:32s} {value:8.1f} ms   {value / first:6.2f} of the encoder in float32")
+    print(f"demons take {found[DEMONS] / found[WARP]:.2f} times as long as the warp")
 
 
 def _is_plain(context: object) -> bool:

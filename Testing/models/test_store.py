@@ -13,6 +13,7 @@ import torch
 from MedPerSAMLib.core.progress import CallbackProgress
 from MedPerSAMLib.errors import Cancelled, ModelError, OutputError
 from MedPerSAMLib.services import cli
+from MedPerSAMLib.services.embedding_store import DiskEmbeddingStore
 from MedPerSAMLib.services.models import files, registry
 from MedPerSAMLib.services.models.load import load_predictor
 from MedPerSAMLib.services.models.registry import REGISTRY
@@ -177,6 +178,31 @@ def test_import_verify_list_remove(small_entry, store, checkpoint, capsys):
     assert "my-sam is ready" in out and hashlib.sha256(checkpoint.read_bytes()).hexdigest() in out
     assert any(line.startswith("my-sam") and "imported" in line for line in out.splitlines())
     assert run("remove", "my-sam") == 2
+
+
+def test_kept_embeddings_are_listed_and_removed(store, capsys):
+    embeddings = DiskEmbeddingStore()
+    embeddings.put(("volume", 0, None), torch.zeros(64, 64, 64))
+    size = f"{embeddings.used_bytes() / 1e6:.1f} MB"
+    assert run("list") == 0
+    assert f"Kept embeddings take {size} in {embeddings.folder}" in capsys.readouterr().out
+    assert run("remove", "--embeddings") == 0
+    assert capsys.readouterr().out == f"Removed the kept embeddings in {embeddings.folder}: {size} freed\n"
+    assert embeddings.used_bytes() == 0
+    assert run("list") == 0
+    assert "Kept embeddings" not in capsys.readouterr().out
+
+
+def test_removing_needs_something_to_remove(store, capsys):
+    assert run("remove") == 2
+    assert "give a NAME" in capsys.readouterr().err
+
+
+def test_a_model_and_the_embeddings_go_in_one_command(small_entry, store, checkpoint, capsys):
+    store.import_model(checkpoint, "my-sam")
+    assert run("remove", "my-sam", "--embeddings") == 0
+    assert capsys.readouterr().out.count("Removed") == 2
+    assert list(store.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", [("download", "vitb"), ("verify", "vit_b"), ("remove", "vit_l")])

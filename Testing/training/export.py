@@ -7,32 +7,48 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from MedPerSAMLib import weights
+from MedPerSAMLib.core.sam.tiny import TinyConfig
+from MedPerSAMLib.core.warp.network import WarpConfig
+
+CONFIGS = {"tiny": TinyConfig, "warp": WarpConfig}
+SHIPPED = Path(weights.__file__).parent
 
 
-def export(name: str, source: Path, changes: dict[str, int]) -> Path:
-    """Copy a safetensors file into MedPerSAMLib/weights, with some values of its configuration changed."""
+def export(name: str, source: Path, changes: dict[str, int | float], folder: Path = SHIPPED) -> Path:
+    """Copy a safetensors file into MedPerSAMLib/weights, with some values of its configuration changed.
+
+    The copy holds the whole configuration, also what an older source leaves to the defaults: a later default must not
+    change what these weights do.
+    """
     with safe_open(str(source), framework="pt") as file:
-        config = json.loads(file.metadata()["config"])
+        config = asdict(CONFIGS[name]()) | json.loads(file.metadata()["config"])
         state = {key: file.get_tensor(key).half().contiguous() for key in file.keys()}  # noqa: SIM118
     unknown = set(changes) - set(config)
     if unknown:
         raise ValueError(f"{source} has no configuration value {', '.join(sorted(unknown))}; it has {', '.join(config)}.")
-    target = Path(weights.__file__).parent / f"{name}.safetensors"
+    target = folder / f"{name}.safetensors"
     save_file(state, str(target), metadata={"config": json.dumps(config | changes)})
     target.chmod(0o644)
     return target
 
 
+def read_change(text: str) -> tuple[str, int | float]:
+    """``key=number`` as both; a number without a point is an integer."""
+    key, _, number = text.partition("=")
+    return key, int(number) if number.lstrip("-").isdecimal() else float(number)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=["tiny", "warp"])
+    parser.add_argument("name", choices=list(CONFIGS))
     parser.add_argument("source", type=Path)
-    parser.add_argument("--set", nargs="*", default=[], help="key=integer of the configuration")
+    parser.add_argument("--set", nargs="*", default=[], help="key=number of the configuration")
     options = parser.parse_args()
-    print(export(options.name, options.source, {k: int(v) for k, v in (item.split("=") for item in options.set)}))
+    print(export(options.name, options.source, dict(map(read_change, options.set))))

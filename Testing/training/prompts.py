@@ -1,9 +1,17 @@
 """Prompts for training, made in batches the way the pipeline makes them: boxes, points and carried masks with errors.
 
 Masks are (B, 1, m, m) at mask-prompt resolution; points and boxes are in frame pixels, ``SCALE`` times finer.
+
+The pipeline's own g_box and g_point (``MedPerSAMLib.core.prompts``) are not called: they take one numpy mask at a time,
+with k-means and distance maps on the CPU, and a step asks for hundreds of prompt sets of masks that lie on the device.
+What is here makes a whole batch on the device and varies what the pipeline fixes. Boxes of carried masks without their
+errors (``EXACT``) are g_box's, which a test holds. Points are of the same kinds, positives inside and negatives one to a
+sector of the ring around, but drawn by chance, so that training sees many places where g_point gives one.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
@@ -24,6 +32,26 @@ KINDS = {  # share of each prompt kind in training
 }
 
 
+@dataclass(frozen=True)
+class BoxErrors:
+    """How the boxes of carried masks vary.
+
+    Attributes:
+        least: smallest part of the box's longer side added on each side.
+        most: largest such part.
+        shift: frame pixels that each side is moved by at most besides.
+    """
+
+    least: float = 0.04
+    most: float = 0.1
+    shift: float = 1.5
+
+
+USUAL = BoxErrors()
+EXACT = BoxErrors(0.07, 0.07, 0.0)
+"""The boxes of ``MedPerSAMLib.core.prompts.box``, which errors are spread around."""
+
+
 def draw_prompts(random: Random, kind: str, truth: torch.Tensor, carried: torch.Tensor) -> Prompts:
     """One prompt set of a kind for each of B masks; prompts of the carried kinds see only the carried mask."""
     source = carried if kind.startswith("carried") else truth
@@ -39,8 +67,11 @@ def mask_logits(random: Random, mask: torch.Tensor) -> torch.Tensor:
     return k * (2 * gaussian_blur(mask.float(), random.scalar(0.3, 1.2)) - 1)
 
 
-def draw_boxes(random: Random, mask: torch.Tensor, grown: bool) -> torch.Tensor:
-    """Tight boxes (B, 4): grown on each side by 4-10 % (at least 2 px) or with each side moved by up to 4 frame pixels."""
+def draw_boxes(random: Random, mask: torch.Tensor, grown: bool, errors: BoxErrors = USUAL) -> torch.Tensor:
+    """Tight boxes (B, 4): grown on each side by 4-10 % (at least 2 px) or with each side moved by up to 4 frame pixels.
+
+    ``errors`` are those of grown boxes.
+    """
     inside = mask[:, 0] > 0.5
     low_y, high_y = _extent(inside.any(2))
     low_x, high_x = _extent(inside.any(1))
@@ -48,8 +79,8 @@ def draw_boxes(random: Random, mask: torch.Tensor, grown: bool) -> torch.Tensor:
     size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     outwards = torch.tensor([-1.0, -1.0, 1.0, 1.0], device=mask.device)
     if grown:
-        margin = random.uniform(0.04, 0.1, len(mask), 1) * size.amax(1, keepdim=True)
-        boxes = boxes + outwards * margin.clamp(min=2) + random.uniform(-1.5, 1.5, len(mask), 4)
+        margin = random.uniform(errors.least, errors.most, len(mask), 1) * size.amax(1, keepdim=True)
+        boxes = boxes + outwards * margin.clamp(min=2) + random.uniform(-errors.shift, errors.shift, len(mask), 4)
     else:
         share = random.uniform(0, 0.04, len(mask), 1) * random.chance(0.5, len(mask), 1)
         boxes = boxes + outwards * share * size + random.uniform(-4, 4, len(mask), 4) * (size / 40).clamp(max=1)

@@ -16,10 +16,10 @@ tiny.safetensors (moving average of the weights).
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.sam.predictor import Prompts, decode
 from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, tiny_metadata
 from MedPerSAMLib.core.warp.network import WarpNetwork, load_warp
-from Testing.training.curve import draw_curve
+from Testing.training.curve import draw_curve, write_log
 from Testing.training.fields import Random
 from Testing.training.grow import grow_tiny
 from Testing.training.prompt_tokens import embed_points_without_waiting
@@ -194,12 +194,13 @@ def train(rank: int, options: argparse.Namespace) -> None:
     replay = Replay(options.fresh)
     first = step * 64 * options.workers + rank  # never a group that was drawn before
     source = Source(options.seed, first, options.workers, warper, options.volumes, device)
+    last = math.inf if options.steps is None else step + options.steps
     running: list[torch.Tensor] = []
     checked_at = time.time()
     check = lambda: _check(options, sam, checked, average, optimiser, step, start, warper, config, seen)
     if rank == 0 and step == 0 and options.start is not None:
         check()
-    while (share := _agree((time.time() - start) / 60 / options.minutes, options.workers)) < 1:
+    while step < last and (share := _agree((time.time() - start) / 60 / options.minutes, options.workers)) < 1:
         random = Random((options.seed * 1_000_003 + step) * options.workers + rank, device)
         rate = options.rate * min(1, (step + 1) / 150) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
         for group in optimiser.param_groups:
@@ -239,8 +240,9 @@ def train(rank: int, options: argparse.Namespace) -> None:
             if not torch.stack(running).isfinite().all():
                 raise FloatingPointError(f"the loss is no longer finite at step {step}; resume with a lower --rate")
             minutes = round((time.time() - start) / 60, 2)
-            _log(folder, {"step": step, "images": seen, "minutes": minutes,
-                          "loss": round(float(torch.stack(running).mean()), 4), "rate": rate})  # fmt: skip
+            mean = round(float(torch.stack(running).mean()), 4)
+            record = {"step": step, "images": seen, "minutes": minutes, "loss": mean, "rate": rate}
+            write_log(folder / "log.jsonl", record)
             running.clear()
         if time.time() - checked_at > 60 * options.check:
             check()
@@ -277,18 +279,13 @@ def _check(options, sam, checked, average, optimiser, step, start, warper, confi
     checked.load_state_dict(average.state)
     figures = validate(checked, warper, options.device, options.validation)
     minutes = round((time.time() - start) / 60, 2)
-    _log(folder, {"step": step, "images": seen, "minutes": minutes, "validation": figures})
+    write_log(folder / "log.jsonl", {"step": step, "images": seen, "minutes": minutes, "validation": figures})
     save_half(average.state, folder / "tiny.safetensors", tiny_metadata(config))
     draw_curve(folder / "log.jsonl", folder / "curve.png")
 
 
-def _log(folder: Path, record: dict) -> None:
-    print(json.dumps(record), flush=True)
-    with (folder / "log.jsonl").open("a") as log:
-        log.write(json.dumps(record) + "\n")
-
-
-if __name__ == "__main__":
+def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--warp", type=Path, required=True, help="weights of the warping network")
@@ -307,7 +304,12 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=29_517, help="where the workers meet")
     parser.add_argument("--coarse", type=float, default=0.35, help="share of the schedule at half resolution")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
+    parser.add_argument("--steps", type=int, help="most steps of this run; the same command goes on from there")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    arguments = read_options()
     if arguments.workers > 1:
         torch.multiprocessing.spawn(train, args=(arguments,), nprocs=arguments.workers)
     else:

@@ -5,12 +5,14 @@
 With ``--start`` an earlier network is trained on. On a GPU: ``--groups 3 --volumes 12``.
 
 A pair is two consecutive slices of one volume with the same look and new noise, or with independent looks. The loss is
-1 - Dice of the carried labels, the roughness of the velocity, and for pairs of one look 1 - local NCC.
+1 - Dice of the carried labels, the roughness of the velocity, and for pairs of one look 1 - local NCC. Resumes from the
+folder's checkpoint; writes log.jsonl, curve.png and warp.safetensors (moving average of the weights).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from torch.nn import functional as F
 
 from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.warp.network import WarpNetwork, load_warp, warp, warp_metadata
+from Testing.training.curve import draw_curve, write_log
 from Testing.training.fields import Random, gaussian_blur
 from Testing.training.looks import draw_preset, render
 from Testing.training.shapes import SLOTS, draw_scene, labels
@@ -77,8 +80,20 @@ def roughness(velocity: torch.Tensor) -> torch.Tensor:
     return sum((velocity.diff(dim=axis) * scale).pow(2).mean() for axis in (2, 3))
 
 
-def train(folder: Path, minutes: float, seed: int, device: str, groups: int, volumes: int, begin: Path | None) -> None:
-    """Train for ``minutes``, resuming from the folder's checkpoint; writes checkpoint.pt, log.txt and warp.safetensors."""
+def train(
+    folder: Path,
+    minutes: float,
+    seed: int,
+    device: str,
+    groups: int,
+    volumes: int,
+    begin: Path | None,
+    steps: float = math.inf,
+) -> None:
+    """Train until the schedule of ``minutes`` ends, or for ``steps`` steps, resuming from the folder's checkpoint.
+
+    Writes checkpoint.pt, log.jsonl, curve.png and warp.safetensors.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     network = (WarpNetwork() if begin is None else load_warp(begin).train()).to(device)
@@ -94,8 +109,9 @@ def train(folder: Path, minutes: float, seed: int, device: str, groups: int, vol
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["spent"]
     start = time.time() - spent
+    last = step + steps
     running: list[torch.Tensor] = []
-    while (share := (time.time() - start) / 60 / minutes) < 1:
+    while step < last and (share := (time.time() - start) / 60 / minutes) < 1:
         random = Random(seed * 1_000_003 + step, device)
         batches = zip(*(draw_pairs(random, volumes) for _ in range(groups)))
         moving, fixed, from_labels, to_labels, same = (torch.cat(parts) for parts in batches)
@@ -115,25 +131,34 @@ def train(folder: Path, minutes: float, seed: int, device: str, groups: int, vol
         optimiser.step()
         average.update(network)
         step += 1
-        running.append(torch.stack([dice.detach(), dice_loss(from_labels, to_labels)]))
+        shown = (loss, dice, dice_loss(from_labels, to_labels), roughness(velocity))
+        running.append(torch.stack([value.detach() for value in shown]))
         if step % 50 == 0:
-            now = torch.stack(running).mean(0).tolist()
-            running.clear()
-            line = f"step {step} pairs {step * groups * volumes * 2} minutes {share * minutes:.1f}"
-            line += f" dice loss {now[0]:.4f} copied {now[1]:.4f} roughness {roughness(velocity):.3f} rate {rate:.2e}"
-            print(line, flush=True)
-            with (folder / "log.txt").open("a") as log:
-                log.write(line + "\n")
+            _log(folder, running, step, step * groups * volumes * 2, share * minutes, rate)
         if step % 200 == 0:
-            _save(checkpoint, network, average, optimiser, step, time.time() - start)
-            save_half(average.state, folder / "warp.safetensors", warp_metadata(network))
-    _save(checkpoint, network, average, optimiser, step, time.time() - start)
-    save_half(average.state, folder / "warp.safetensors", warp_metadata(network))
+            _save(folder, network, average, optimiser, step, time.time() - start)
+    if running:
+        _log(folder, running, step, step * groups * volumes * 2, share * minutes, rate)
+    _save(folder, network, average, optimiser, step, time.time() - start)
 
 
-def _save(path: Path, network, average, optimiser, step: int, spent: float) -> None:
+def _log(folder: Path, running: list[torch.Tensor], step: int, pairs: int, minutes: float, rate: float) -> None:
+    """Write the means of the steps since the last record; every pair is shown once, so their Dice is of unseen ones."""
+    loss, carried, copied, rough = (round(value, 4) for value in torch.stack(running).mean(0).tolist())
+    running.clear()
+    dice = {"carried": round(1 - carried, 4), "copied": round(1 - copied, 4)}
+    record = {"step": step, "pairs": pairs, "minutes": round(minutes, 2), "loss": loss, "dice": dice}
+    write_log(folder / "log.jsonl", {**record, "roughness": rough, "rate": rate})
+
+
+def _save(folder: Path, network, average, optimiser, step: int, spent: float) -> None:
+    """Store the state, export the averaged weights, draw the curve."""
     state = {"network": network.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
-    torch.save({**state, "step": step, "spent": spent}, path)
+    torch.save({**state, "step": step, "spent": spent}, folder / "checkpoint.pt")
+    save_half(average.state, folder / "warp.safetensors", warp_metadata(network))
+    log = folder / "log.jsonl"
+    if log.exists():
+        draw_curve(log, folder / "curve.png", seen="pairs", scores="dice", title="on new generated pairs")
 
 
 if __name__ == "__main__":
@@ -145,6 +170,9 @@ if __name__ == "__main__":
     parser.add_argument("--volumes", type=int, default=4, help="volumes of each preset; two pairs each")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--steps", type=int, default=math.inf, help="most steps of this run; the same command goes on from there"
+    )
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     train(
@@ -155,4 +183,5 @@ if __name__ == "__main__":
         options.groups,
         options.volumes,
         options.start,
+        options.steps,
     )

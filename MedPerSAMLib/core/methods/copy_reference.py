@@ -63,6 +63,8 @@ class CopyReference:
     def transfer(self, session: ImageSession, progress: Progress) -> list[Transfer]:
         """The mask on every target, resized by nearest neighbour to the target's shape.
 
+        The listener gets each finished target as a slice, whose index is the target's number.
+
         Raises:
             InputError: the mask is empty or does not fit the annotated image.
             Cancelled: the user asked for it.
@@ -70,6 +72,7 @@ class CopyReference:
         mask, transfers = annotated_mask(session), []
         for done, target in enumerate(session.targets, start=1):
             transfers.append(Transfer(_resized(mask, target.shape[:2]), self.settings.unrelated_confidence))
+            progress.slice_done(done - 1, transfers[-1].mask, transfers[-1].confidence)
             progress.step("copying", done, len(session.targets))
         return transfers
 

@@ -176,6 +176,8 @@ class MedPerSAM:
     def transfer(self, session: ImageSession, progress: Progress) -> list[Transfer]:
         """Carry the annotated image's mask to every target image.
 
+        The listener gets each finished target as a slice, whose index is the target's number.
+
         Raises:
             InputError: the mask is empty or does not fit its image.
             ModelError: the session has no model, or no warp.
@@ -225,6 +227,7 @@ class MedPerSAM:
                 matched = pair.judged(target_grid.mask_from_native(found), matching.trust)
                 best = max(best, matched, key=lambda proposal: proposal.score)
             transfers.append(Transfer(target_grid.to_native(best.log_odds[None])[0] > 0, best.score))
+            progress.slice_done(number, transfers[-1].mask, transfers[-1].confidence)
         return transfers
 
     def _likeness(

@@ -121,6 +121,8 @@ class PerImageMethod(ABC):
     def transfer(self, session: ImageSession, progress: Progress) -> list[Transfer]:
         """Segment every target image after the annotated one, all shown whole.
 
+        The listener gets each finished target as a slice, whose index is the target's number.
+
         Raises:
             InputError: the mask is empty or does not fit the annotated image.
             ModelError: the session has no model.
@@ -130,6 +132,7 @@ class PerImageMethod(ABC):
         transfers = []
         for number in range(len(session.targets)):
             transfers.append(self.find_in(session, learned, number))
+            progress.slice_done(number, transfers[-1].mask, transfers[-1].confidence)
             progress.step(self.phase, number + 1, len(session.targets))
         return transfers
 

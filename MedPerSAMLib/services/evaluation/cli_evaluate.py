@@ -18,27 +18,36 @@ from MedPerSAMLib.services.evaluation.variants import Choice
 from MedPerSAMLib.services.evaluation.workbench import Options, Workbench
 from MedPerSAMLib.services.interrupt import EXIT_CODE
 
+NO_MODEL = "The CPU is used because nothing that is compared needs a model."
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add ``evaluate`` to the main command."""
     parser = subparsers.add_parser("evaluate", help="measure every method on labelled data")
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder of <set>/<case>/{image,label}.{nii.gz|png}")
+    folder_help = "folder of <set>/<case>/{image,label}.{nii.gz|png}"
+    parser.add_argument("data", type=Path, metavar="DATA", help=folder_help).required = False  # see _complete
     parser.add_argument("--protocol", choices=list(PROTOCOLS), default="volume", help="what is measured")
     parser.add_argument(
         "--train-sizes",
-        type=_sizes,
+        nargs="+",
+        action=_List,
         metavar="1,3,5",
         help="protocol fewshot: numbers of patients to learn from (default: 1,3,5)",
     )
-    parser.add_argument("--sets", type=_names, metavar="A,B", help="sets to measure (default: all with expert labels)")
+    parser.add_argument(
+        "--sets", nargs="+", action=_List, metavar="A,B", help="sets to measure (default: all with expert labels)"
+    )
     parser.add_argument(
         "--methods",
-        type=_names,
+        nargs="+",
+        action=_List,
         metavar="A,B",
         help="methods to compare (default: all); with other settings: 'method:field=value;part.field=value'",
     )
     parser.add_argument("--ablation", action="store_true", help="add med-persam's steps, one more in each row")
-    parser.add_argument("--labels", type=_names, default=[], metavar="A,B", help="structures to measure (default: all)")
+    parser.add_argument(
+        "--labels", nargs="+", action=_List, default=[], metavar="A,B", help="structures to measure (default: all)"
+    )
     parser.add_argument("--cases", type=_positive, metavar="N", help="first N cases of each set only")
     parser.add_argument("--model", metavar="NAME-OR-PATH", help="model (default: the embedded one)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -53,6 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=evaluate)
 
 
+class _List(argparse.Action):
+    """Takes words with commas, spaces or both between them."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, [word.strip() for text in values for word in text.split(",") if word.strip()])
+
+
 def evaluate(arguments: argparse.Namespace) -> int:
     """Run the protocol, print its tables and write its JSON; 0, or 130 where Ctrl-C stopped it.
 
@@ -61,6 +77,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         ModelError: the model cannot be loaded.
         OutputError: the JSON cannot be written.
     """
+    _complete(arguments)
     if arguments.train_sizes and arguments.protocol != "fewshot":
         raise InputError(f"The protocol {arguments.protocol!r} learns nothing; --train-sizes belongs to 'fewshot'.")
     protocol = protocol_class(arguments.protocol).from_arguments(arguments)
@@ -103,6 +120,30 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return EXIT_CODE if stopped else 0
 
 
+def _complete(arguments: argparse.Namespace) -> None:
+    """Find DATA where it stands last, after a list that took it for one of its own, and read the training sizes.
+
+    Raises:
+        InputError: there is no DATA, or a training size is no number of patients.
+    """
+    if arguments.data is None:
+        lists = [
+            words for words in (arguments.train_sizes, arguments.sets, arguments.methods, arguments.labels) if words
+        ]
+        ends = [words for words in lists if len(words) > 1 and Path(words[-1]).is_dir()]
+        if len(ends) != 1:
+            raise InputError("No folder of labelled sets is named; write it right after 'medpersam evaluate'.")
+        arguments.data = Path(ends[0].pop())
+    if arguments.train_sizes:
+        arguments.train_sizes = [_size(word) for word in arguments.train_sizes]
+
+
+def _size(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise InputError(f"{word!r} is no number of patients to learn from; write --train-sizes 1,3,5.")
+    return int(word)
+
+
 def _chosen_sets(protocol: Protocol, arguments: argparse.Namespace) -> list[LabelledSet]:
     dataset = Dataset.open(arguments.data)
     sets = dataset.select(arguments.sets) if arguments.sets else protocol.default_sets(dataset)
@@ -131,7 +172,9 @@ def _header(arguments: argparse.Namespace, bench: Workbench, choice: Choice) -> 
         "version": MedPerSAMLib.__version__,
         "model": bench.model,
         "checksum": bench.checksum,
-        "device": bench.device,
+        # What segment's report says, and beside it the sentence that says why.
+        "device": "cpu" if bench.predictor is None else str(bench.predictor.device),
+        "device_reason": NO_MODEL if bench.predictor is None else bench.device,
         "seed": arguments.seed,
         "settings": {
             "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()},
@@ -140,14 +183,6 @@ def _header(arguments: argparse.Namespace, bench: Workbench, choice: Choice) -> 
         "notes": bench.notes,
         "methods_left_out": dict(choice.left_out),
     }
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _sizes(text: str) -> list[int]:
-    return [_positive(number) for number in _names(text)]
 
 
 def _positive(text: str) -> int:

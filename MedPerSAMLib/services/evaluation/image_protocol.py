@@ -14,7 +14,7 @@ from MedPerSAMLib.errors import InputError, ModelError
 from MedPerSAMLib.services.evaluation import metrics
 from MedPerSAMLib.services.evaluation.dataset import Case, Dataset, LabelledSet
 from MedPerSAMLib.services.evaluation.protocol import Protocol
-from MedPerSAMLib.services.evaluation.records import Record, unique
+from MedPerSAMLib.services.evaluation.records import NO_SURFACES, Record, unique
 from MedPerSAMLib.services.evaluation.workbench import Workbench
 
 SLICE_SETS = ("acdc", "chaos_t2")
@@ -65,7 +65,8 @@ class ImageProtocol(Protocol):
             results, notes = _transfer(variant.create(), session, targets, bench)
             seconds = (time.perf_counter() - start) / len(targets)
             for target, result in zip(targets, results, strict=True):
-                values = {"dice": metrics.dice(result.mask, target.truth), "seconds_per_slice": seconds}
+                dice = metrics.dice(result.mask, target.truth)
+                values = {"dice": dice, **NO_SURFACES, "seconds_per_slice": seconds}
                 details = {"reference": reference.name, "confidence": float(result.confidence), "notes": notes}
                 yield Record(labelled.name, target.name, item, variant.name, values, details)
 

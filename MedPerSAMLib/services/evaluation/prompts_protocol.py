@@ -14,7 +14,7 @@ from MedPerSAMLib.services.evaluation import metrics
 from MedPerSAMLib.services.evaluation.dataset import Dataset, LabelledSet
 from MedPerSAMLib.services.evaluation.prompt_questions import image_questions, volume_questions
 from MedPerSAMLib.services.evaluation.protocol import Protocol
-from MedPerSAMLib.services.evaluation.records import Record, unique
+from MedPerSAMLib.services.evaluation.records import NO_SURFACES, Record, unique
 from MedPerSAMLib.services.evaluation.variants import Choice
 from MedPerSAMLib.services.evaluation.workbench import Workbench
 
@@ -57,6 +57,10 @@ class PromptsProtocol(Protocol):
     and ``carried-demons`` (carried by SimpleITK's diffeomorphic demons on the same frames instead); each in a zoomed
     frame, and with ``-unzoomed`` in the full frame. 2D images have no next slice and so only the first three. Seconds
     are for the decoding or the carrying; those of the encoding are in the cases as ``encode_seconds``.
+
+    The confidence of a mask is the model's predicted IoU: ``confidence_spearman`` ranks it against true Dice, kind by
+    kind (null where no model took part), and ``predicted_iou_spearman`` against true IoU, also over all kinds at once.
+    As IoU and Dice rank masks alike, the two agree for each kind.
     """
 
     summary = "the model alone, prompted from the truth"
@@ -90,7 +94,13 @@ class PromptsProtocol(Protocol):
         judged = [record for record in records if "predicted_iou" in record.details]
         kinds = unique(record.method for record in judged)
         sets = unique(record.set_name for record in judged)
+        own = {kind: [r for r in records if r.method == kind] for kind in unique(record.method for record in records)}
         return {
+            "confidence_spearman": {kind: _confidence_correlation(own[kind]) for kind in own},
+            "confidence_spearman_per_set": {
+                name: {kind: _confidence_correlation([r for r in own[kind] if r.set_name == name]) for kind in own}
+                for name in unique(record.set_name for record in records)
+            },
             "predicted_iou_spearman": {
                 kind: _iou_correlation([r for r in judged if r.method == kind]) for kind in kinds
             }
@@ -123,7 +133,8 @@ def _records(
         answers = _answer(kind, frames, bench)
         seconds = (time.perf_counter() - start) / count
         for row, question in enumerate(frames.questions):
-            values = {"dice": metrics.dice(answers.masks[row], question.truth), "seconds_per_slice": seconds}
+            dice = metrics.dice(answers.masks[row], question.truth)
+            values = {"dice": dice, **NO_SURFACES, "seconds_per_slice": seconds}
             details: dict[str, object] = {"slice": question.index, "encode_seconds": encoding}
             if answers.predicted_iou is not None:
                 details["predicted_iou"] = answers.predicted_iou[row]
@@ -152,6 +163,12 @@ def _answer(kind: str, frames: PromptFrames, bench: Workbench) -> Answers:
     chosen = decoded.logits.take_along_dim(best[..., None, None], dim=1)
     iou = decoded.predicted_iou.take_along_dim(best, dim=1)
     return Answers(frames.restored(chosen, outside=_BACKGROUND_LOGIT, threshold=0.0), iou[:, 0].tolist())
+
+
+def _confidence_correlation(records: Sequence[Record]) -> float | None:
+    judged = [record for record in records if "predicted_iou" in record.details]
+    predicted = np.array([record.details["predicted_iou"] for record in judged])
+    return metrics.spearman(predicted, np.array([record.values["dice"] for record in judged]))
 
 
 def _iou_correlation(records: Sequence[Record]) -> float | None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+NO_SURFACES: Mapping[str, None] = {"nsd_2mm": None, "hd95_mm": None}
+"""Figures of a single slice or 2D image, which has no surface in millimetres: there, and not defined."""
+
 
 @dataclass(frozen=True)
 class Record:

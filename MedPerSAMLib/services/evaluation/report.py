@@ -28,14 +28,19 @@ class Report:
         protocol: whose records they are.
         header: what the run was: protocol, version, model, checksum, device, settings, seed.
         path: the JSON file; None to write none.
+
+    Raises:
+        OutputError: the file cannot be written there.
     """
 
     def __init__(self, protocol: Protocol, header: Mapping[str, object], path: Path | None = None) -> None:
         self._protocol, self._header, self._path = protocol, dict(header), path
         self._start, self._next_write, self._partial = time.monotonic(), -math.inf, True
         self.records: list[Record] = []
-        if path is not None and not path.parent.is_dir():
-            raise OutputError(f"There is no folder {path.parent} for {path.name}; create it first.")
+        if path is not None:
+            from MedPerSAMLib.services.images.write_segmentation import check_writable
+
+            check_writable(path)
 
     def add(self, records: Sequence[Record]) -> None:
         """Take in records; the file follows with a record some seconds later at the latest."""
@@ -81,6 +86,8 @@ class Report:
             os.replace(scratch, self._path)
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written ({error.strerror}); choose another --json.") from error
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 def _as_json(record: Record) -> dict[str, object]:

@@ -115,9 +115,9 @@ def _segments(image: SimpleITK.Image, layers: np.ndarray, path: Path) -> LabelFi
     for number, segment in sorted(fields.items()):
         name = segment.pop("Name", f"segment {number + 1}")
         # Files of Slicer before 4.11 have one layer per segment and neither of the two fields.
-        layer = int(segment.pop("Layer", number if len(layers) > 1 else 0))
-        value = int(segment.pop("LabelValue", 1))
-        colour = tuple(float(c) for c in segment.pop("Color", "").split()) or PALETTE[number % len(PALETTE)]
+        layer = _whole(segment.pop("Layer", str(number if len(layers) > 1 else 0)), "layer", 0, name, path)
+        value = _whole(segment.pop("LabelValue", "1"), "label value", 1, name, path)
+        colour = _colour(segment.pop("Color", ""), name, path) or PALETTE[number % len(PALETTE)]
         if layer >= len(layers):
             raise InputError(
                 f"{path}: segment {name} is in layer {layer} of {len(layers)}; save the segmentation again."
@@ -126,7 +126,7 @@ def _segments(image: SimpleITK.Image, layers: np.ndarray, path: Path) -> LabelFi
         if mask.any():
             value = value if value not in masks else max(masks) + 1
             masks[value] = mask
-        structures.append((mask.any(), Structure(name, value, colour[:3], segment)))
+        structures.append((mask.any(), Structure(name, value, colour, segment)))
     # Segments without voxels take what values are left, so that they change none of the others.
     taken = set(masks)
     for place, (filled, structure) in enumerate(structures):
@@ -138,13 +138,37 @@ def _segments(image: SimpleITK.Image, layers: np.ndarray, path: Path) -> LabelFi
     return LabelFile(tuple(structures), masks)
 
 
+def _whole(text: str, what: str, least: int, name: str, path: Path) -> int:
+    number = int(text) if text.strip().isdecimal() else -1
+    if number < least:
+        raise InputError(
+            f"{path}: segment {name} has the {what} {text!r}, which is no whole number of {least} or above; "
+            "save the segmentation again."
+        )
+    return number
+
+
+def _colour(text: str, name: str, path: Path) -> tuple[float, float, float] | None:
+    """Red, green, blue; None where ``text`` is empty."""
+    try:
+        colour = tuple(float(word) for word in text.split()[:3])
+    except ValueError:
+        colour = (np.nan,)
+    if colour and not (len(colour) == 3 and np.isfinite(colour).all()):
+        raise InputError(
+            f"{path}: segment {name} has the colour {text!r}, which is not three numbers from 0 to 1; "
+            "save the segmentation again."
+        )
+    return colour or None
+
+
 def _segment_fields(image: SimpleITK.Image) -> dict[int, dict[str, str]]:
     """Segment number -> field -> text, from keys such as ``Segment0_Name``."""
     fields: dict[int, dict[str, str]] = {}
     for key in image.GetMetaDataKeys():
         head, _, field = key.partition("_")
         number = head.removeprefix("Segment")
-        if head.startswith("Segment") and number.isdigit():
+        if head.startswith("Segment") and number.isdecimal():
             fields.setdefault(int(number), {})[field] = image.GetMetaData(key)
     # The extent is of the file's own grid and of voxels that will change.
     for segment in fields.values():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MedPerSAMLib.core.task import Reference
+from MedPerSAMLib.core.task import MINIMUM_REFERENCE_PIXELS, Reference
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.images.grid import Geometry, Grid
 from MedPerSAMLib.services.images.label_file import read_labels
@@ -56,11 +56,20 @@ def read_reference(path: str | Path, grid: Grid) -> ReferenceFile:
         grid: the volume's.
 
     Raises:
-        InputError: the file cannot be read, lies on another grid, is empty, holds no labels, or is not planar.
+        InputError: the file cannot be read, lies on another grid, is empty, holds no labels, is not planar, or a
+            structure has too few pixels.
     """
     labels = read_labels(path, grid)
     if not labels.masks:
         raise InputError(f"The mask {path} is empty; outline each structure on at least one slice.")
+    for structure in labels.filled:
+        # Of so few pixels nobody can tell along which axis their slices lie.
+        pixels = np.count_nonzero(labels.masks[structure.value])
+        if pixels < MINIMUM_REFERENCE_PIXELS:
+            raise InputError(
+                f"{structure.name} has only {pixels} pixel{'s' if pixels > 1 else ''} in {path}; outline at least "
+                f"{MINIMUM_REFERENCE_PIXELS} pixels, on a slice where the structure is larger."
+            )
     axis = annotated_axis(np.any(list(labels.masks.values()), axis=0), grid, str(path))
     notes = tuple(f"{structure.name} has no annotated slice and was left out." for structure in labels.empty)
     return ReferenceFile(axis, labels.filled, labels.masks, notes)
@@ -86,6 +95,11 @@ def annotated_axis(mask: np.ndarray, grid: Grid, name: str) -> int:
     if planar and not _mostly_lines(np.moveaxis(mask, axis, 0)):
         return axis
     found = ", ".join(f"{counts[a]} {grid.plane(a)}" for a in range(3))
+    if sorted(counts)[1] == 1:
+        raise InputError(
+            f"{name} is a line one pixel wide (on {found} slices), so the plane of its slices cannot be told; "
+            "outline the area of the structure."
+        )
     raise InputError(
         f"{name} is non-empty on {found} slices, so its annotated slices do not lie along one axis; "
         "keep outlines on a few slices of one orientation."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def read_volume(path: str | Path) -> VolumeFile:
             slices with finite values.
     """
     path = Path(path)
-    image, notes = _read_dicom_folder(path) if path.is_dir() else (read_image(path), ())
+    image, notes = _read_dicom_folder(path) if os.path.isdir(path) else (read_image(path), ())
     image = _single_grey_volume(image, path)
     array = SimpleITK.GetArrayFromImage(image).astype(np.float32)
     finite = np.isfinite(array)
@@ -63,10 +64,11 @@ def read_image(path: Path) -> SimpleITK.Image:
     """Read one image file of any dimension.
 
     Raises:
-        InputError: there is no such file, it is no image that SimpleITK knows, or it is truncated.
+        InputError: there is no such file, it may not be read, it is no image that SimpleITK knows, or it is truncated.
     """
-    if not path.exists():
-        raise InputError(f"There is no file {path}; check the path.")
+    # Of what may not be reached, os says that it is not there, where pathlib raises.
+    if not os.path.exists(path):
+        raise InputError(f"There is no file {path} that may be reached; check the path.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file in it.")
     check_complete(path)

@@ -33,18 +33,21 @@ def output_suffix(path: str | Path) -> str:
 def check_writable(path: str | Path) -> None:
     """Raise OutputError where ``path`` cannot become a file: its folder is missing or may not be written to."""
     path = Path(path)
-    if not path.parent.is_dir():
+    # Of what may not be reached, os says that it is not there, where pathlib raises.
+    if not os.path.isdir(path.parent):
         raise OutputError(f"There is no folder {path.parent} to write {path.name} into; create it first.")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; name a file in it.")
-    if not os.access(path.parent, os.W_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"The folder {path.parent} may not be written to; choose another one.")
 
 
 def partial_path(path: str | Path) -> Path:
-    """Where an unfinished ``path`` goes: ``liver.nii.gz`` -> ``liver.partial.nii.gz``."""
-    path, suffix = Path(path), output_suffix(path)
-    return path.with_name(f"{path.name[: -len(suffix)]}.partial{path.name[-len(suffix):]}")
+    """Where an unfinished ``path`` goes: ``liver.nii.gz`` -> ``liver.partial.nii.gz``, ``a.json`` -> ``a.partial.json``."""
+    path = Path(path)
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), path.suffix)
+    stem = path.name[: len(path.name) - len(suffix)]
+    return path.with_name(f"{stem}.partial{path.name[len(stem):]}")
 
 
 def write_segmentation(

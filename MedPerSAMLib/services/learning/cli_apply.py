@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment, and write segmentation, report and picture.
 
     Returns:
-        0, or 130 where Ctrl-C stopped it; the slices that had finished are then written to ``OUTPUT.partial.ext``.
+        0, or 130 where Ctrl-C stopped it; the slices that had finished are then written to ``OUTPUT.partial.ext``, and so are
+        report and picture.
 
     Raises:
         MedPerSAMError: the profile, the volume, the model or an output is not usable; nothing is written then.
@@ -125,15 +126,18 @@ def _write(
     import numpy as np
 
     from MedPerSAMLib.services.images.write_segmentation import partial_path, write_segmentation
+    from MedPerSAMLib.services.images.written_together import written_together
     from MedPerSAMLib.services.report import structure_fields, write_report
 
     structures = profile.structures()
     labels = np.zeros(volume.array.shape, np.min_scalar_type(max(s.value for s in structures.values())))
     for number, structure in structures.items():
         labels[results[number].mask] = structure.value
-    output = Path(arguments.output) if finished else partial_path(arguments.output)
+    output, report_path, picture_path = (
+        (Path(path) if finished else partial_path(path)) if path else None
+        for path in (arguments.output, arguments.report, arguments.picture)
+    )
     in_order = list(structures.values())
-    write_segmentation(output, [labels], in_order, {s.value: 0 for s in in_order}, geometry)
     millilitres = math.prod(geometry.grid.spacing) / 1000
     report = {
         "version": MedPerSAMLib.__version__,
@@ -157,17 +161,20 @@ def _write(
             for number, structure in structures.items()
         ],
     }
-    _print_summary(report)
-    if arguments.report:
-        write_report(arguments.report, report)
-        print(f"report: {arguments.report}")
-    if arguments.picture:
-        from MedPerSAMLib.services.pictures.montage import volume_montage
+    with written_together(path for path in (output, report_path, picture_path) if path):
+        write_segmentation(output, [labels], in_order, {s.value: 0 for s in in_order}, geometry)
+        if report_path:
+            write_report(report_path, report)
+        if picture_path:
+            from MedPerSAMLib.services.pictures.montage import volume_montage
 
-        title = f"{Path(arguments.volume).name}: {profile.fitted.method}, profile {Path(arguments.profile).name}"
-        by_value = {structure.value: results[number] for number, structure in structures.items()}
-        volume_montage(volume, geometry, in_order, {}, by_value, title).save(arguments.picture)
-        print(f"picture: {arguments.picture}")
+            title = f"{Path(arguments.volume).name}: {profile.fitted.method}, profile {Path(arguments.profile).name}"
+            by_value = {structure.value: results[number] for number, structure in structures.items()}
+            volume_montage(volume, geometry, in_order, {}, by_value, title).save(picture_path)
+    _print_summary(report)
+    for what, path in (("report", report_path), ("picture", picture_path)):
+        if path:
+            print(f"{what}: {path}")
 
 
 def _print_summary(report: dict) -> None:
