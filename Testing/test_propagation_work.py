@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import numpy as np
 
 from MedPerSAMLib.core.task import Reference
 from MedPerSAMLib.services.jobs import FINISHED, NOTE, Jobs
-from MedPerSAMLib.services.propagation_work import Order, SessionCache, propagate
+from MedPerSAMLib.services.propagation_work import STRUCTURES, Order, SessionCache, propagate
 
 
 class Listener:
     """Hears everything and never cancels."""
 
     def __init__(self) -> None:
-        self.notes, self.slices = [], []
+        self.notes, self.slices, self.steps = [], [], []
 
     def step(self, phase, done, total) -> None:
-        pass
+        self.steps.append((phase, done, total))
 
     on_step = step
 
@@ -40,6 +41,7 @@ class Method:
 
     def propagate(self, session, reference, progress, slices):
         self.sessions.append(session)
+        progress.step("working", 0, 2)
         if self.predictor is not None and (self.predictor.batch > 1 or self.predictor.device != "cpu"):
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         return types.SimpleNamespace(notes=("done",), mask=None)
@@ -76,6 +78,30 @@ def test_same_volume_keeps_its_session():
     propagate(order(changed), cache, listener)
     propagate(order(array, spacing=(2.0, 1.0, 1.0)), cache, listener)
     assert method.sessions[2] is not method.sessions[0] and method.sessions[3] is not method.sessions[0]
+
+
+def test_several_structures_are_counted():
+    array = np.zeros((4, 8, 8), np.int16)
+    one = order(array)
+    mask = one.references["a"].masks[1]
+    several = order(array, references={key: Reference({1: mask}, key.upper()) for key in "ab"})
+    several = dataclasses.replace(several, slices={key: range(4) for key in "ab"})
+    cache = SessionCache(prepare=lambda *_: equipment(Method()))
+    listener = Listener()
+    propagate(several, cache, listener)
+    propagate(one, cache, listener, before=2, count=3)  # another axis of the same run
+    counted = [step for step in listener.steps if step[0] not in ("loading model", "reading volume")]
+    assert counted == [
+        (STRUCTURES, 0, 2),
+        ("A (1 of 2): working", 0, 2),
+        (STRUCTURES, 1, 2),
+        ("B (2 of 2): working", 0, 2),
+        (STRUCTURES, 2, 3),
+        ("a (3 of 3): working", 0, 2),
+    ]
+    alone = Listener()
+    propagate(one, cache, alone)
+    assert alone.steps[2:] == [("working", 0, 2)]
 
 
 def test_few_volumes_are_kept():

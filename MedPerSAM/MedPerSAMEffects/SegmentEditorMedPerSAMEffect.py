@@ -8,11 +8,16 @@ import slicer
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
 
+from MedPerSAMLib.mrml.panel_state import BUSY, FINISHED
+
 TICK_MS = 30
 
 
 class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
-    """Propagates the selected segment from the slices that are drawn; method, model and device are the module's."""
+    """Propagates the selected segment from the slices that are drawn; all other choices are the module's.
+
+    A result that went into another segment is selected in Segment Editor, so that corrections go on there.
+    """
 
     def __init__(self, scriptedEffect):
         scriptedEffect.name = "Propagate slice"
@@ -21,6 +26,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         scriptedEffect.perSegment = True
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
         self.presenter = None
+        self._started_run = False
 
     def clone(self):
         import qSlicerSegmentationsEditorEffectsPythonQt as effects
@@ -37,7 +43,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         return _(
             "Outline the structure on one slice, press Propagate. Correct the least certain slice, "
             "propagate again, accept. "
-            "Method, model and device are chosen in the MedPerSAM module."
+            "Method, model, device and where the result goes are chosen in the MedPerSAM module."
         )
 
     def setupOptionsFrame(self):
@@ -46,7 +52,12 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         self.statusLabel = qt.QLabel()
         self.statusLabel.setWordWrap(True)
         self.progressBar = qt.QProgressBar()
-        for widget in (self.foundLabel, self.progressBar, self.statusLabel):
+        for widget, tip in (
+            (self.foundLabel, _("What was found in the selected segment: the annotated slices come from the voxels")),
+            (self.progressBar, _("How far the current phase is")),
+            (self.statusLabel, _("What is happening; or what came out; or what went wrong and what to do")),
+        ):
+            widget.setToolTip(tip)
             self.scriptedEffect.addOptionsWidget(widget)
         self.buttons = {}
         for name, text, tip in (
@@ -84,13 +95,13 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         """The module's own presenter: one worker, one cache of embeddings, one list of results."""
         presenter = slicer.modules.medpersam.widgetRepresentation().self().presenter
         if self.presenter is not presenter:  # at first, and after the module was reloaded
-            self.presenter = presenter
+            self.presenter, self._started_run = presenter, False
             self.presenter.changed.connect(self._render)
 
     def _choose_selected(self):
         node = self.scriptedEffect.parameterSetNode()
         parameters = self.presenter.parameters
-        if node is None or parameters is None or not self.presenter.state.inputs_enabled:
+        if node is None or parameters is None or self._started_run or not self.presenter.state.inputs_enabled:
             return
         parameters.volume = node.GetSourceVolumeNode()
         parameters.segmentation = node.GetSegmentationNode()
@@ -105,9 +116,22 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
                 "accept": self.presenter.accept,
                 "discard": self.presenter.discard,
             }[name]()
+            self._started_run = self._started_run or (name == "main" and self.presenter.state.phase in BUSY)
 
     def _tick(self):
         self.presenter.tick()
+        if self._started_run and self.presenter.state.phase not in BUSY:
+            self._started_run = False
+            self._select_result()
+
+    def _select_result(self):
+        """Show the segment that received the result, where the module chose another than the drawn one for it."""
+        node, parameters = self.scriptedEffect.parameterSetNode(), self.presenter.parameters
+        if self.presenter.state.phase != FINISHED or None in (node, parameters) or not parameters.segmentIDs:
+            return
+        if parameters.segmentation is not node.GetSegmentationNode():
+            node.SetAndObserveSegmentationNode(parameters.segmentation)
+        node.SetSelectedSegmentID(parameters.segmentIDs[0])
 
     def _render(self):
         state = self.presenter.state

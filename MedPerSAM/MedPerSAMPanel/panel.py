@@ -16,19 +16,27 @@ from MedPerSAMPanel.learning_panel import LearningPanel
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+def ask_user(question):
+    """Whether the user answers a question with Yes."""
+    answer = qt.QMessageBox.question(None, _("MedPerSAM"), question, qt.QMessageBox.Yes | qt.QMessageBox.No)
+    return answer == qt.QMessageBox.Yes
+
+
 class Panel:
     """The widgets of MedPerSAM.ui.
 
     Args:
         ui: the named widgets.
         presenter: what they show and call.
+        ask: asked before something is deleted; gives whether the answer was yes.
     """
 
-    def __init__(self, ui, presenter):
-        self.ui, self.presenter = ui, presenter
+    def __init__(self, ui, presenter, ask=ask_user):
+        self.ui, self.presenter, self.ask = ui, presenter, ask
         self.parameters = None
         self._listed = None
-        self._main_tip = ui.mainButton.property("toolTip")
+        self._folded = None
+        self._tips = {b: b.property("toolTip") for b in (ui.mainButton, ui.fromHereButton, ui.toHereButton)}
         self.learning = LearningPanel(ui, presenter.learning)
         self._combos = (
             (ui.methodCombo, "method"),
@@ -59,12 +67,15 @@ class Panel:
             (ui.dependenciesLabel, state.dependencies),
             (ui.statusLabel, state.status),
             (ui.resultLabel, state.result),
-            (ui.positionLabel, state.position),
+            (ui.positionLabel, state.position or (_("In the table:") + f" {state.table}" if state.table else "")),
         ):
             label.setText(text)
         ui.mainButton.setText(_(state.button))
         ui.mainButton.setEnabled(state.button_enabled)
-        ui.mainButton.setToolTip(state.button_tip or self._main_tip)
+        ui.mainButton.setToolTip(state.button_tip or self._tips[ui.mainButton])
+        for button in (ui.fromHereButton, ui.toHereButton):
+            button.setEnabled(not state.limit_reason)
+            button.setToolTip(state.limit_reason or self._tips[button])
         ui.progressBar.setRange(0, 0 if state.progress is None else 100)
         ui.progressBar.setValue(0 if state.progress is None else int(state.progress))
         for button in (ui.worstButton, ui.nextButton, ui.previousButton):
@@ -76,7 +87,8 @@ class Panel:
         for section in (ui.inputsSection, ui.methodSection, ui.whereSection):
             section.setEnabled(state.inputs_enabled)
         folded = not (state.result or state.can_decide)
-        if bool(ui.resultsSection.property("collapsed")) != folded:
+        if folded != self._folded:  # only then, because the user may fold it by hand
+            self._folded = folded
             ui.resultsSection.setProperty("collapsed", folded)
         log = "\n".join(state.log)
         if ui.logText.property("plainText") != log:
@@ -119,7 +131,7 @@ class Panel:
             (ui.plotButton, self._show_plot),
             (ui.downloadButton, lambda: models.download(self.parameters.model)),
             (ui.importButton, lambda: models.import_file(str(ui.importPath.property("currentPath")))),
-            (ui.clearFolderButton, models.clear),
+            (ui.clearFolderButton, self._clear_folder),
             (ui.openFolderButton, lambda: qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(models.folder))),
             (ui.copyLogButton, lambda: qt.QApplication.clipboard().setText("\n".join(presenter.state.log))),
         ):
@@ -162,13 +174,19 @@ class Panel:
             self.ui.segmentsList.addItem(item)
         self.ui.segmentsList.blockSignals(False)
 
+    def _clear_folder(self):
+        question = self.presenter.models.clear_question()
+        if not question or self.ask(question):
+            self.presenter.models.clear()
+
     def _show_plot(self):
         segmentation = None if self.parameters is None else self.parameters.segmentation
         if segmentation is not None:
             slicer.modules.plots.logic().ShowChartInLayout(ConfidenceNodes(segmentation).chart())
 
-    @staticmethod
-    def _table(parameters):
+    def _table(self, parameters):
+        if self.presenter.navigator is not None:
+            return self.presenter.navigator.table()
         if parameters.segmentation is None or not parameters.segmentIDs:
             return None
         return ConfidenceNodes(parameters.segmentation).table(parameters.segmentIDs[0])

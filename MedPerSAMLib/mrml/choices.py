@@ -28,11 +28,14 @@ class Parameters(Protocol):
 
 
 def follow_editor(parameters: Parameters, editor: slicer.vtkMRMLSegmentEditorNode) -> None:
-    """Choose what Segment Editor shows; several checked segments stay checked while its segment is among them."""
+    """Choose what Segment Editor shows; several checked segments stay checked while its segment is among them.
+
+    The empty segmentation that Segment Editor makes when it is opened is no choice of the user's.
+    """
     volume, segmentation = editor.GetSourceVolumeNode(), editor.GetSegmentationNode()
     if volume is not None:
         parameters.volume = volume
-    if segmentation is None:
+    if segmentation is None or not segmentation.GetSegmentation().GetNumberOfSegments():
         return
     same, segment = parameters.segmentation is segmentation, editor.GetSelectedSegmentID()
     parameters.segmentation = segmentation
@@ -40,18 +43,24 @@ def follow_editor(parameters: Parameters, editor: slicer.vtkMRMLSegmentEditorNod
         parameters.segmentIDs = [segment]
 
 
-def tidy_choices(parameters: Parameters | None, slice_count: int) -> None:
-    """Drop segments that are gone, and let a fresh range span all slices."""
-    if parameters is None or parameters.segmentation is None:
-        return
-    content = parameters.segmentation.GetSegmentation()
-    there = [content.GetNthSegmentID(i) for i in range(content.GetNumberOfSegments())]
-    checked = [segment_id for segment_id in parameters.segmentIDs if segment_id in there]
-    if parameters.segmentIDs and not checked and len(there) == 1:
-        checked = there  # another segmentation was chosen; an empty choice is the user's own and stays
-    if checked != list(parameters.segmentIDs):
-        parameters.segmentIDs = checked
-    if parameters.limitRange and parameters.lastSlice == 0 and slice_count:
+def fill_empty(parameters: Parameters, scene: slicer.vtkMRMLScene) -> None:
+    """Where nothing is chosen yet: the volume in the slice views, else the first; and its first segmentation."""
+    if parameters.volume is None:
+        volumes = _visible(scene, "vtkMRMLScalarVolumeNode")
+        shown = [view.GetBackgroundVolumeID() for view in _nodes(scene, "vtkMRMLSliceCompositeNode")]
+        volume = next((node for name in shown for node in volumes if node.GetID() == name), next(iter(volumes), None))
+        if volume is not None:
+            parameters.volume = volume
+    if parameters.segmentation is None:
+        nodes = _visible(scene, "vtkMRMLSegmentationNode")
+        segmentation = next((node for node in nodes if _drawn_on(node, parameters.volume)), None)
+        if segmentation is not None:
+            parameters.segmentation = segmentation
+
+
+def tidy_range(parameters: Parameters | None, slice_count: int) -> None:
+    """Let a fresh range span all slices."""
+    if parameters is not None and parameters.limitRange and parameters.lastSlice == 0 and slice_count:
         parameters.lastSlice = slice_count - 1
 
 
@@ -78,3 +87,22 @@ def device_line(parameters: Parameters | None) -> str:
         return choose_device(requested)[1]
     except MedPerSAMError as error:
         return str(error)
+
+
+def _nodes(scene: slicer.vtkMRMLScene, kind: str) -> list:
+    """The scene's nodes of exactly that class, in the order they were added."""
+    nodes = scene.GetNodesByClass(kind)
+    nodes.UnRegister(None)
+    found = [nodes.GetItemAsObject(i) for i in range(nodes.GetNumberOfItems())]
+    return [node for node in found if node.GetClassName() == kind]
+
+
+def _visible(scene: slicer.vtkMRMLScene, kind: str) -> list:
+    """Those that the user can choose."""
+    return [node for node in _nodes(scene, kind) if not node.GetHideFromEditors()]
+
+
+def _drawn_on(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
+    """Whether it has segments, and no other volume was it made for: an Apply must not go into a finished case."""
+    made_for = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+    return bool(segmentation.GetSegmentation().GetNumberOfSegments()) and made_for in (None, volume)

@@ -6,9 +6,13 @@ torch comes through the PyTorch extension alone, which picks the build that fits
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterator
 
 from MedPerSAMLib.errors import DependencyError
 
@@ -18,7 +22,13 @@ PACKAGES = {"segment_anything": "segment-anything>=1.0", "safetensors": "safeten
 KEPT = ("torch", "torchvision", "numpy", "scipy", "SimpleITK", "vtk")
 """Packages that pip must not touch."""
 
-MINIMUM_TORCH = ">=2.2"
+MINIMUM_TORCH = (2, 2)
+"""Major and minor version."""
+
+_TORCH = f"torch>={'.'.join(map(str, MINIMUM_TORCH))}"
+_NO_EXTENSION = (
+    "PyTorch is needed: install the extension 'PyTorch' from the Extensions Manager, restart Slicer and try again."
+)
 
 
 class Dependencies:
@@ -28,6 +38,7 @@ class Dependencies:
         is_there: whether a package can be imported, without importing it.
         pytorch: gives the PyTorch extension's logic; raises ImportError where the extension is not installed.
         pip_ensure: ``slicer.packaging.pip_ensure``, looked up when needed.
+        torch_version: gives the installed torch's version, or None if it has none; torch is not imported.
     """
 
     def __init__(
@@ -35,21 +46,27 @@ class Dependencies:
         is_there: Callable[[str], bool] | None = None,
         pytorch: Callable[[], object] | None = None,
         pip_ensure: Callable | None = None,
+        torch_version: Callable[[], str | None] | None = None,
     ) -> None:
         self._is_there = _can_be_imported if is_there is None else is_there
         self._pytorch = _pytorch_extension if pytorch is None else pytorch
         self._pip_ensure = pip_ensure
+        self._torch_version = _version_of_torch if torch_version is None else torch_version
 
     def missing(self) -> list[str]:
-        """Import names of what is not there; imports nothing."""
-        return [name for name in ("torch", *PACKAGES) if not self._is_there(name)]
+        """Import names of what is not there or too old; imports nothing."""
+        too_old = ["torch"] if self._old_torch() else []
+        return too_old + [name for name in ("torch", *PACKAGES) if not self._is_there(name)]
 
     def status(self) -> str:
         """One sentence for the panel."""
-        missing = self.missing()
+        missing, old = self.missing(), self._old_torch()
         if not missing:
             return "All packages are installed."
-        return f"{' and '.join(missing)} will be installed at the first run, after you have agreed."
+        if "torch" in missing and not self._is_there("PyTorchUtils"):
+            return f"torch {old} is too old. {_NO_EXTENSION}" if old else _NO_EXTENSION
+        names = [f"a newer torch than {old}" if name == "torch" and old else name for name in missing]
+        return f"{' and '.join(names)} will be installed at the first run, after you have agreed."
 
     def install(self) -> None:
         """Ask and install what is missing.
@@ -70,16 +87,19 @@ class Dependencies:
                 f"{' and '.join(still)} could not be installed; restart Slicer and press Propagate again."
             )
 
+    def _old_torch(self) -> str | None:
+        """The version of a torch that is there and too old, else None."""
+        version = self._torch_version() if self._is_there("torch") else None
+        numbers = None if version is None else re.match(r"(\d+)\.(\d+)", version)
+        return version if numbers and tuple(map(int, numbers.groups())) < MINIMUM_TORCH else None
+
     def _install_torch(self) -> None:
         try:
             logic = self._pytorch()
         except ImportError as error:
-            raise DependencyError(
-                "PyTorch is needed: install the extension 'PyTorch' from the Extensions Manager, "
-                "restart Slicer and try again."
-            ) from error
+            raise DependencyError(_NO_EXTENSION) from error
         try:
-            torch = logic.installTorch(askConfirmation=True, torchVersionRequirement=MINIMUM_TORCH)
+            torch = logic.installTorch(askConfirmation=True, torchVersionRequirement=_TORCH.removeprefix("torch"))
         except Exception as error:  # the extension raises whatever pip or the network raised
             raise DependencyError(
                 f"PyTorch could not be installed ({error}); open the PyTorch Utils module, install it "
@@ -105,8 +125,31 @@ class Dependencies:
             ) from error
 
 
+@contextlib.contextmanager
+def missing_packages_named() -> Iterator[None]:
+    """Raise DependencyError with the remedy where the block imports one of our packages and it is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        requirements = {"torch": _TORCH, **PACKAGES}
+        package = (error.name or "").partition(".")[0]
+        if package not in requirements:
+            raise
+        raise DependencyError(
+            f"{package} is not installed; press Propagate in the MedPerSAM module, which asks and installs it, or "
+            f"outside a Slicer desktop run: pip install '{requirements[package]}'."
+        ) from error
+
+
 def _can_be_imported(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
+    return sys.modules.get(name) is not None or importlib.util.find_spec(name) is not None
+
+
+def _version_of_torch() -> str | None:
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None  # a build without a wheel's metadata: whoever made it knows its version
 
 
 def _pytorch_extension():

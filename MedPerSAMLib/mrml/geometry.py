@@ -45,8 +45,7 @@ def transform_between(
         bent = next(p for p in parents if p is not None and not p.IsTransformToWorldLinear())
         raise InputError(
             f"The transform {bent.GetName()!r} is not linear, so voxels of volume and segmentation do "
-            "not match one to one; "
-            "harden it (Transforms module) and resample, or put both nodes under the same transform."
+            "not match one to one; harden it (Transforms module) and resample."
         )
     transform.SetMatrix(matrix)
     return transform

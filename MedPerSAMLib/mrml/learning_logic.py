@@ -15,6 +15,7 @@ from MedPerSAMLib.mrml.annotated_slices import drawn_slices
 from MedPerSAMLib.mrml.applied_run import AppliedRun, Points
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
 from MedPerSAMLib.mrml.finished_case import FinishedCase, TrainingPair, check_alike, labels_of, read_case
+from MedPerSAMLib.mrml.dependencies import missing_packages_named
 from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, transform_between
 from MedPerSAMLib.mrml.logic import Direct, PropagationLogic
 from MedPerSAMLib.mrml.propagation_run import Structure
@@ -167,7 +168,8 @@ class LearningLogic(PropagationLogic):
         Raises:
             MedPerSAMError: something cannot be worked on, or was cancelled before there was anything to keep.
         """
-        return self.plan_fit(pairs, **options).run(Progress() if progress is None else progress, keep)
+        with missing_packages_named():
+            return self.plan_fit(pairs, **options).run(Progress() if progress is None else progress, keep)
 
     def start_apply(
         self,
@@ -244,7 +246,8 @@ class LearningLogic(PropagationLogic):
         run = self.start_apply(profile, volume, segmentation, **options)
         done = False
         try:
-            results = run.settle(run.compute(Direct(run, Progress() if progress is None else progress)))
+            with missing_packages_named():
+                results = run.settle(run.compute(Direct(run, Progress() if progress is None else progress)))
             for _ in run.finish(results):
                 pass
             done = True

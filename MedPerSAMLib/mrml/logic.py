@@ -12,13 +12,15 @@ from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
+from MedPerSAMLib.mrml.dependencies import missing_packages_named
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
 from MedPerSAMLib.mrml.geometry import spacing_of
 from MedPerSAMLib.mrml.preview import Preview
 from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
 from MedPerSAMLib.mrml.segment_reader import segment_of
-from MedPerSAMLib.mrml.surfaces import hide_surface
-from MedPerSAMLib.mrml.targets import NEW_SEGMENTATION, SAME_SEGMENT, make_targets
+from MedPerSAMLib.mrml.signal import Signal
+from MedPerSAMLib.mrml.surfaces import hide_surface, show_surfaces
+from MedPerSAMLib.mrml.targets import NEW_SEGMENTATION, SAME_SEGMENT, Target, make_targets
 from MedPerSAMLib.mrml.undo import LogicUndo, UndoHistory
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
 from MedPerSAMLib.services.propagation_work import Order, SessionCache, propagate
@@ -29,12 +31,15 @@ DEFAULT_METHOD = "med-persam"
 class PropagationLogic:
     """Starts, carries out, accepts and discards propagations.
 
+    ``accepted`` is emitted with the names of segments whose result was kept because a run on others began.
+
     Args:
         sessions: keeps embeddings between runs; its own unless given.
         undo: where undo steps are saved; its own history unless given.
     """
 
     def __init__(self, sessions: SessionCache | None = None, undo: UndoHistory | None = None) -> None:
+        self.accepted = Signal()
         self.sessions = SessionCache() if sessions is None else sessions
         self.undo: UndoHistory = LogicUndo() if undo is None else undo
         self._previews: dict[tuple[str, str], Preview] = {}
@@ -103,9 +108,9 @@ class PropagationLogic:
 
     def compute(self, run: PropagationRun, listener) -> dict[str, Propagation]:
         """The numbers of a run; any thread. See ``propagation_work.propagate``."""
-        results = {}
+        results, count = {}, sum(len(order.references) for order in run.orders)
         for order in run.orders:
-            results.update(propagate(order, self.sessions, listener))
+            results.update(propagate(order, self.sessions, listener, len(results), count))
         return results
 
     def process(
@@ -134,7 +139,8 @@ class PropagationLogic:
         run = self.start(volume, segmentation, segment_ids, **options)
         done = False
         try:
-            results = self.compute(run, Direct(run, Progress() if progress is None else progress))
+            with missing_packages_named():
+                results = self.compute(run, Direct(run, Progress() if progress is None else progress))
             for _ in run.finish(results):
                 pass
             done = True
@@ -152,17 +158,29 @@ class PropagationLogic:
     def discard(self) -> int:
         """Take back all that was propagated since the last Accept; returns how many slices the user drew on and
         stay."""
+        self.drop_undone()
         kept = 0
+        nodes = dict.fromkeys(preview.target.segmentation for preview in self._previews.values())
+        surfaces = [segmentation for segmentation in nodes if hide_surface(segmentation)]
         for preview in self._previews.values():
             target = preview.target
             kept_here = preview.discard()
-            if target.segmentation.GetScene() is not None:
-                ConfidenceNodes(target.segmentation).remove([target.segment_id])
+            _remove_confidence(preview)
             if not kept_here:
                 target.remove()
             kept += kept_here
         self._previews.clear()
+        show_surfaces(surfaces)
         return kept
+
+    def drop_undone(self) -> list[Target]:
+        """Let go what Undo or a removed segment has taken back, with its table and plot; returns where that was."""
+        undone = {key: p for key, p in self._previews.items() if p.written and not p.is_ours}
+        for key, preview in undone.items():
+            _remove_confidence(preview)
+            if not preview.follow_undo():
+                del self._previews[key]
+        return [preview.target for preview in undone.values()]
 
     @property
     def pending(self) -> bool:
@@ -178,7 +196,10 @@ class PropagationLogic:
     def _keep_only(self, keys: set[tuple[str, str]]) -> None:
         """Accept what other segments got: a Discard of this run must not take back an organ that was finished
         before."""
+        others = [p.name for key, p in self._previews.items() if key not in keys and p.written and p.is_ours]
         self._previews = {key: p for key, p in self._previews.items() if key in keys and p.written}
+        if others:
+            self.accepted.emit(others)
 
     def _preview(self, target, volume, annotation: Annotation, rules: EditingRules) -> Preview:
         key = (target.segmentation.GetID(), target.segment_id)
@@ -195,6 +216,12 @@ class PropagationLogic:
                     f"The range {wanted.start}-{wanted.stop - 1} does not lie in the volume's slices "
                     f"0-{annotation.count - 1}."
                 )
+
+
+def _remove_confidence(preview: Preview) -> None:
+    target = preview.target
+    if target.segmentation.GetScene() is not None:
+        ConfidenceNodes(target.segmentation).remove([target.segment_id])
 
 
 def _orders(array, spacing, annotations, references, wanted, settings) -> list[Order]:

@@ -63,6 +63,11 @@ class ModelPresenter:
 
     def download(self, name: str) -> None:
         """Get a released model in the background; its checksum is verified before it appears."""
+        row = self.row(name)
+        if not row.can_download:
+            self.status = f"{name} needs no download." if row.ready else f"{name} has no download; import its file."
+            self.changed.emit()
+            return
         self._run(lambda progress: download(name, self._store, progress).entry.name, f"Downloading {name}")
 
     def import_file(self, path: str) -> None:
@@ -73,18 +78,28 @@ class ModelPresenter:
             return
         self._run(lambda progress: self._store.import_model(path, progress=progress).entry.name, f"Importing {path}")
 
+    def clear_question(self) -> str:
+        """What to ask before :meth:`clear`; empty where it would remove nothing."""
+        there = self._removable()
+        if not there:
+            return ""
+        names, size = ", ".join(state.entry.name for state in there), sum(state.path.stat().st_size for state in there)
+        return f"Remove {names} ({_megabytes(size)}) from {self.folder}? They must be downloaded or imported again."
+
     def clear(self) -> None:
         """Remove every downloaded and imported model."""
         removed = []
         try:
-            for state in self._store.states():
-                if state.path.exists() and not state.entry.embedded:
-                    self._store.remove(state.entry.name)
-                    removed.append(state.entry.name)
+            for state in self._removable():
+                self._store.remove(state.entry.name)
+                removed.append(state.entry.name)
             self.status = f"Removed {', '.join(removed)}." if removed else "There was nothing to remove."
         except MedPerSAMError as error:
             self.status = str(error)
         self.refresh()
+
+    def _removable(self) -> list[ModelState]:
+        return [state for state in self._store.states() if state.path.exists() and not state.entry.embedded]
 
     def _run(self, work: Callable, title: str) -> None:
         if self._start_job(work, title, self._done):
@@ -103,7 +118,7 @@ def _row(state: ModelState) -> ModelRow:
     mark = "" if state.ready else f" - {state.state}"
     details = f"{state.entry.title}. Licence: {state.entry.licence}. {state.state.capitalize()}."
     if not state.ready:
-        details += f" {state.remedy}"
+        details += f" {_remedy(state)}"
     return ModelRow(
         state.entry.name,
         f"{state.entry.name}{size}{mark}",
@@ -111,6 +126,17 @@ def _row(state: ModelState) -> ModelRow:
         state.ready,
         state.entry.url is not None and not state.ready,
     )
+
+
+def _remedy(state: ModelState) -> str:
+    """What to press; ``state.remedy`` names commands instead."""
+    entry = state.entry
+    if entry.embedded:
+        return "Install MedPerSAM again."
+    if entry.url:
+        return "Press Download, or Import a file under Model files."
+    source = f"Get {entry.file} from {entry.page}" if entry.page else f"Find {entry.file}"
+    return f"{source} and Import it under Model files."
 
 
 def _megabytes(count: int) -> str:

@@ -39,7 +39,9 @@ class PanelState:
         can_decide: whether there is something to accept or discard.
         can_navigate: whether there are uncertain slices to go to.
         can_show_3d: whether there is a segmentation to show.
-        position: "3 of 12" among the uncertain slices.
+        position: "Liver, slice 12: confidence 0.41 (3 of 12)" among the uncertain slices.
+        table: name of the structure whose confidence is in the table; empty without one.
+        limit_reason: why the range cannot begin or end at the shown slice; empty where it can.
         log: everything that was told, line by line.
     """
 
@@ -62,4 +64,6 @@ class PanelState:
     can_navigate: bool = False
     can_show_3d: bool = False
     position: str = ""
+    table: str = ""
+    limit_reason: str = ""
     log: list[str] = field(default_factory=list)

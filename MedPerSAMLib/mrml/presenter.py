@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 
 import slicer
 
 from MedPerSAMLib.core.task import Propagation
-from MedPerSAMLib.errors import MedPerSAMError
+from MedPerSAMLib.errors import MedPerSAMError, ModelError
 from MedPerSAMLib.mrml.applied_run import AppliedRun
-from MedPerSAMLib.mrml.choices import Parameters, device_line, follow_editor, limit_range, tidy_choices
+from MedPerSAMLib.mrml.checked_segments import CheckedSegments
+from MedPerSAMLib.mrml.choices import Parameters, device_line, fill_empty, follow_editor, limit_range, tidy_range
 from MedPerSAMLib.mrml.dependencies import Dependencies
 from MedPerSAMLib.mrml.found_line import Found, look_at
 from MedPerSAMLib.mrml.learning_logic import LearningLogic
@@ -40,6 +42,7 @@ from MedPerSAMLib.services.jobs import Jobs
 from MedPerSAMLib.services.models.store import ModelStore
 
 LOG_LINES = 500
+NO_AXIS_REASON = "Outline a checked segment on a slice first: the range counts the slices that it is drawn on."
 
 
 class Presenter:
@@ -72,10 +75,13 @@ class Presenter:
         self.results: dict[str, Propagation] = {}
         self._scene, self._logic, self._dependencies, self._editor = scene, logic, dependencies, editor
         self._found: Found | None = None
+        self._checked = CheckedSegments()
         self._work = RunController(jobs, clock)
         self._work.changed.connect(self._work_changed)
         self._work.told.connect(self.tell)
+        self._work.detailed.connect(self._keep_details)
         self._work.ended.connect(self._work_ended)
+        logic.accepted.connect(self._accepted)
         self.models = ModelPresenter(self._start_model_job, store)
         self.learning = LearningPresenter(scene, logic, self._work, self)
 
@@ -90,10 +96,13 @@ class Presenter:
         """Look at the inputs again: called after a choice or an edit; does nothing while a run writes."""
         if self.state.phase in BUSY:
             return
-        tidy_choices(self.parameters, 0 if self._found is None else self._found.slice_count)
+        self._drop_undone()
+        self._checked.tidy(self.parameters)
+        tidy_range(self.parameters, 0 if self._found is None else self._found.slice_count)
         self._found = look_at(self.parameters, self._scene)
         state = self.state
         state.found, state.slice_count, state.plane = self._found.text, self._found.slice_count, self._found.plane
+        state.limit_reason = "" if self._found.axis is not None else NO_AXIS_REASON
         state.can_show_3d = self.parameters is not None and self.parameters.segmentation is not None
         state.dependencies, state.device = self._dependencies.status(), device_line(self.parameters)
         reason = self._model_reason()
@@ -103,11 +112,15 @@ class Presenter:
         self._show()
 
     def fill_from_editor(self) -> None:
-        """Take volume, segmentation and segment from Segment Editor, where the user has just drawn."""
+        """Take volume, segmentation and segment from Segment Editor, where the user has just drawn; what is not chosen
+        there or here, from the views and the scene."""
+        if self.parameters is None or self.state.phase in BUSY:
+            return
         editor = self._editor()
-        if editor is not None and self.parameters is not None and self.state.phase not in BUSY:
+        if editor is not None:
             follow_editor(self.parameters, editor)
-            self.inputs_changed()
+        fill_empty(self.parameters, self._scene)
+        self.inputs_changed()
 
     def first_slice_here(self) -> None:
         """Let the range begin at the slice that is shown."""
@@ -133,6 +146,9 @@ class Presenter:
         wanted = range(parameters.firstSlice, parameters.lastSlice + 1) if parameters.limitRange else None
         try:
             self.install()
+            self.models.refresh()
+            if reason := self._model_reason():
+                raise ModelError(reason)
             found = look_at(parameters, self._scene)
             run = self._logic.start(
                 parameters.volume,
@@ -149,13 +165,18 @@ class Presenter:
         except MedPerSAMError as error:
             self._work.fail(str(error))
             return
-        self.navigator, self.results, self.state.result = None, {}, ""
+        except Exception as error:  # noqa: BLE001 - whatever it was, the panel must be usable again
+            self._keep_details(traceback.format_exc())
+            self._work.fail(
+                f"The run could not be started ({type(error).__name__}: {error}); look at the details in the log and "
+                "try again."
+            )
+            return
         self.tell(found.text)
         self._work.start_run(run, lambda progress: self._logic.compute(run, progress))
 
     def start_run(self, run: AppliedRun) -> None:
         """Apply a profile; what comes out is looked at, corrected and decided on like a propagation."""
-        self.navigator, self.results, self.state.result = None, {}, ""
         self._work.start_run(run, run.compute, APPLYING)
 
     def cancel(self) -> None:
@@ -174,7 +195,7 @@ class Presenter:
         if self.state.phase not in BUSY:
             kept = self._logic.discard()
             self.learning.decided()
-            self.navigator, self.results, self.state.result = None, {}, ""
+            self._use(None)
             stays = f"; {kept} slice{'s' * (kept > 1)} that you corrected stay{'s' * (kept == 1)}" if kept else ""
             self._settle(f"Discarded{stays}.")
 
@@ -204,7 +225,8 @@ class Presenter:
     def scene_closing(self) -> None:
         """Let everything of the scene go; nothing is written any more."""
         self._work.drop()
-        self.navigator, self.results, self.parameters = None, {}, None
+        self._use(None)
+        self.parameters = None
         self.learning.forget()
         self._logic.forget()
         self.state = PanelState(dependencies=self._dependencies.status(), log=self.state.log)
@@ -215,6 +237,7 @@ class Presenter:
         """End the work, as at module reload or quit, leaving no half result in the scene; whether the worker ended."""
         self.changed.disconnect_all()
         self.models.changed.disconnect_all()
+        self._logic.accepted.disconnect(self._accepted)
         return self._work.close(timeout_s)
 
     def _work_changed(self) -> None:
@@ -226,11 +249,10 @@ class Presenter:
         self._show()
 
     def _work_ended(self, phase: str, run: PropagationRun | None, results: dict[str, Propagation] | None) -> None:
-        self.state.phase, self.state.progress, self.state.position = phase, 0.0, ""
+        self.state.phase, self.state.progress = phase, 0.0
         if phase == FINISHED:
-            self.results, self.state.progress = results, 100.0
-            self.navigator = ResultNavigator(self._scene, run, results)
-            self.state.result = self.navigator.summary()
+            self.state.progress = 100.0
+            self._use(ResultNavigator(self._scene, run, results))
             self.tell(self.state.result)
             self._continue_in_target(run)
             self.state.status = (
@@ -267,7 +289,10 @@ class Presenter:
         if self._dependencies.missing():
             self.state.phase, self.state.status, self.state.progress = INSTALLING, "Installing packages ...", None
             self._show()
-            self._dependencies.install()
+            try:
+                self._dependencies.install()
+            finally:
+                self.state.phase, self.state.progress = self._work.phase, 0.0
 
     def _model_reason(self) -> str:
         if self.parameters is None or not method_row(self.parameters.method).needs_model:
@@ -280,6 +305,8 @@ class Presenter:
             return
         here = shown_slice(self._scene, self.parameters.volume, self._found.axis)
         if here is None:
+            self.tell("No slice view shows a slice; type its number instead.")
+            self._show()
             return
         limit_range(self.parameters, here, first, self._found.slice_count)
         self.inputs_changed()
@@ -287,12 +314,30 @@ class Presenter:
     def _navigate(self, where: str) -> None:
         if self.navigator is not None and self.state.phase not in BUSY:
             getattr(self.navigator, where)()
-            self.state.position = self.navigator.position
             self._show()
+
+    def _use(self, navigator: ResultNavigator | None) -> None:
+        """Show another result, or none."""
+        self.navigator, self.results = navigator, {} if navigator is None else navigator.results
+        self.state.result = "" if navigator is None else navigator.summary()
+
+    def _drop_undone(self) -> None:
+        """Let go a result that is no longer in the scene: the user has undone it, or removed its segment."""
+        undone = self._logic.drop_undone()
+        left = None if self.navigator is None else self.navigator.without(undone)
+        if left is self.navigator:
+            return
+        self._use(left)
+        self.tell("The last result was undone or its segment removed, so its confidence is no longer shown.")
+        if self.state.phase == FINISHED:
+            self.state.phase, self.state.progress = IDLE, 0.0
+
+    def _accepted(self, names: list[str]) -> None:
+        self.tell(f"The earlier result of {', '.join(names)} counts as accepted: a run on other segments begins.")
 
     def _settle(self, sentence: str) -> None:
         self.tell(sentence)
-        self.state.phase, self.state.progress, self.state.position = IDLE, 0.0, ""
+        self.state.phase, self.state.progress = IDLE, 0.0
         self.inputs_changed()
 
     def _show(self) -> None:
@@ -309,6 +354,8 @@ class Presenter:
             state.button_tip = running if elsewhere else state.found
         state.can_decide = not busy and self._logic.pending
         state.can_navigate = not busy and self.navigator is not None and bool(self.navigator.stops)
+        state.position = "" if busy or self.navigator is None else self.navigator.position
+        state.table = "" if self.navigator is None else self.navigator.structure.name
         self.learning.refresh()
         self.changed.emit()
 
@@ -317,4 +364,9 @@ class Presenter:
         self.state.status, log = sentence, self.state.log
         if not (log and log[-1].endswith(f"  {sentence}")):
             log.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
+        del self.state.log[:-LOG_LINES]
+
+    def _keep_details(self, details: str) -> None:
+        """Put the details of a failure into the log, so that Copy has them."""
+        self.state.log.extend(details.splitlines())
         del self.state.log[:-LOG_LINES]

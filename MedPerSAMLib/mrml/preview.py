@@ -48,6 +48,23 @@ class Preview:
         """Slices changed since the last Accept."""
         return frozenset(self._base) | frozenset(self._before)
 
+    @property
+    def name(self) -> str:
+        """Of the segment, empty once it is gone."""
+        return self._segment().GetName() if self._exists() else ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the segment still carries what the last run remembered in it: Undo and Redo exchange that too."""
+        return self._exists() and Record.of(self._segment()) == self._record
+
+    def follow_undo(self) -> bool:
+        """After Undo or Redo: go by the segment's own memory; False where it remembers nothing that we wrote."""
+        if not self._exists():
+            return False
+        self._record = self._read_record()
+        return self.is_ours
+
     def begin(self, run: str, annotation: Annotation, slices: range, rules: EditingRules | None = None) -> None:
         """Start a run called ``run``; what the user drew since the last one is protected."""
         self._run, self._before = run, {}

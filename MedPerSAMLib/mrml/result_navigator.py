@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import slicer
 
 from MedPerSAMLib.core.task import Propagation
-from MedPerSAMLib.mrml.confidence_nodes import uncertain_slices
-from MedPerSAMLib.mrml.propagation_run import PropagationRun
+from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes, uncertain_slices
+from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
+from MedPerSAMLib.mrml.targets import Target
 from MedPerSAMLib.mrml.views import go_to_slice
 
 
@@ -39,7 +40,7 @@ class ResultNavigator:
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene, run: PropagationRun, results: Mapping[str, Propagation]) -> None:
-        self._scene, self._run, self._results = scene, run, results
+        self._scene, self._run, self.results = scene, run, dict(results)
         stops = [
             Stop(key, index, float(result.confidence[index]))
             for key, result in results.items()
@@ -58,10 +59,34 @@ class ResultNavigator:
         name = self._run.structures[stop.key].name
         return f"{name}, slice {stop.index}: confidence {stop.confidence:.2f} ({self._at + 1} of {len(self.stops)})"
 
+    @property
+    def structure(self) -> Structure:
+        """The one of the slice that is shown; before any is shown, the first."""
+        return self._run.structures[next(iter(self.results)) if self._at is None else self.stops[self._at].key]
+
+    def table(self) -> slicer.vtkMRMLTableNode | None:
+        """The confidence of that structure; None once it is gone."""
+        target = self.structure.preview.target
+        if target.segmentation.GetScene() is None:
+            return None
+        return ConfidenceNodes(target.segmentation).table(target.segment_id)
+
+    def without(self, targets: Collection[Target]) -> ResultNavigator | None:
+        """The same without the structures that lie in the segments of ``targets``; None where none is left."""
+        gone = {(target.segmentation, target.segment_id) for target in targets}
+        left = {}
+        for key, result in self.results.items():
+            target = self._run.structures[key].preview.target
+            if (target.segmentation, target.segment_id) not in gone:
+                left[key] = result
+        if len(left) == len(self.results):
+            return self
+        return ResultNavigator(self._scene, self._run, left) if left else None
+
     def summary(self) -> str:
         """One sentence on the whole result."""
         parts = []
-        for key, result in self._results.items():
+        for key, result in self.results.items():
             used = np.flatnonzero(result.present)
             name = self._run.structures[key].name
             if not len(used):
@@ -91,4 +116,4 @@ class ResultNavigator:
         self._at = at
         stop = self.stops[at]
         axis = self._run.structures[stop.key].annotation.axis
-        go_to_slice(self._scene, self._run.volume, axis, stop.index, self._results[stop.key].mask[stop.index])
+        go_to_slice(self._scene, self._run.volume, axis, stop.index, self.results[stop.key].mask[stop.index])

@@ -25,6 +25,7 @@ from MedPerSAMLib.mrml.remaining_time import RemainingTime
 from MedPerSAMLib.mrml.signal import Signal
 from MedPerSAMLib.services import jobs as kinds
 from MedPerSAMLib.services.jobs import Jobs, News
+from MedPerSAMLib.services.propagation_work import STRUCTURES
 
 TICK_BUDGET_S = 0.03
 """How long one tick may work on the main thread: a third of what a user begins to notice."""
@@ -60,8 +61,8 @@ class RunController:
     """Phases of the work; main thread only.
 
     ``changed`` is emitted when phase, status or progress have changed, ``told`` with each sentence for the user,
-    ``ended`` with (phase, run, results) when the work has come to rest; run and results are None unless a propagation
-    finished.
+    ``detailed`` with the details of a failure for the log, ``ended`` with (phase, run, results) when the work has come
+    to rest; run and results are None unless a propagation finished.
 
     Args:
         jobs: runs the work in the background.
@@ -69,10 +70,11 @@ class RunController:
     """
 
     def __init__(self, jobs: Jobs, clock: Callable[[], float]) -> None:
-        self.changed, self.told, self.ended = Signal(), Signal(), Signal()
+        self.changed, self.told, self.detailed, self.ended = Signal(), Signal(), Signal(), Signal()
         self.phase, self.status, self.progress, self.activity = IDLE, "", None, PROPAGATING
         self._jobs, self._clock = jobs, clock
         self._remaining = RemainingTime(clock)
+        self._step, self._slice = "", ""
         self._job: int | None = None
         self._other: Work | None = None
         self._run: PropagationRun | None = None
@@ -84,12 +86,12 @@ class RunController:
         """Start the background part of a run, ``work(progress)``, and write its slices as they come."""
         self._run, self._other, self.activity = run, None, activity
         self._job = self._jobs.submit(work)
-        self._go(LOADING, "Loading the model ...")
+        self._begin("Loading the model ...")
 
     def start_work(self, work: Work) -> None:
         """Start other work."""
         self._job, self._other, self.activity = self._jobs.submit(work.run), work, work.activity
-        self._go(LOADING, f"{work.title} ...")
+        self._begin(f"{work.title} ...")
 
     def cancel(self, keep: bool) -> None:
         """Stop within a second; ``keep`` leaves finished slices in place."""
@@ -149,15 +151,11 @@ class RunController:
         if news.kind == kinds.NOTE:
             self._tell(news.content)
         elif news.kind == kinds.STEP and self.phase != CANCELLING:
-            phase, done, total = news.content
-            self._go(
-                LOADING if phase in _LOADING_PHASES else RUNNING,
-                self._remaining.tell(phase, done, total),
-                None if total <= 1 else 100.0 * done / total,
-            )
+            self._stepped(*news.content)
         elif news.kind == kinds.SLICE and self._run is not None:
-            key, index, mask, _confidence = news.content
-            self._run.write(key, index, mask)
+            key, index, mask, confidence = news.content
+            if self._run.write(key, index, mask):
+                self._wrote(key, index, confidence)
         elif news.kind == kinds.SO_FAR and self._other is not None:
             self._other.so_far(news.content)
             self.changed.emit()
@@ -166,10 +164,34 @@ class RunController:
         elif news.kind == kinds.FAILED:
             sentence, details = news.content
             logging.getLogger(__name__).info(details)
+            self.detailed.emit(details)
             self.fail(sentence)
         elif news.kind == kinds.CANCELLED:
             self._job_ended("Cancelled.")
             self._rest(IDLE)
+
+    def _begin(self, status: str) -> None:
+        self._remaining, self._step, self._slice = RemainingTime(self._clock), status, ""
+        self._go(LOADING, status)
+
+    def _stepped(self, phase: str, done: int, total: int) -> None:
+        if phase == STRUCTURES:
+            self._remaining.begin_structure(done, total)
+            self._slice = ""
+            return
+        self._step = self._remaining.tell(phase, done, total)
+        self._go(
+            LOADING if phase in _LOADING_PHASES else RUNNING,
+            "; ".join(filter(None, [self._step, self._slice])),
+            self._remaining.percent(done, total),
+        )
+
+    def _wrote(self, key: str, index: int, confidence: float) -> None:
+        """Tell the slice that has just appeared, and how certain it is."""
+        several = len(self._run.structures) > 1
+        name = f"{self._run.structures[key].name}, " if several else ""
+        self._slice = f"{name}slice {index}: confidence {confidence:.2f}"
+        self._go(self.phase, f"{self._step}; {self._slice}", self.progress)
 
     def _finished(self, content) -> None:
         if self._run is None:

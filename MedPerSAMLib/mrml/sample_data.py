@@ -6,7 +6,8 @@ import os
 
 import slicer
 
-from MedPerSAMLib.sample import sample_paths
+from MedPerSAMLib.mrml.views import go_to_slice
+from MedPerSAMLib.sample import REFERENCE_SLICE, sample_paths
 
 SAMPLE_NAME = "MedPerSAM: abdomen with one annotated slice"
 PUBLIC_SAMPLES = ("CTLiver", "MRHead")
@@ -29,6 +30,18 @@ def load_sample(scene: slicer.vtkMRMLScene | None = None) -> tuple:
     return volume, segmentation
 
 
+def show_sample(*_source) -> slicer.vtkMRMLScalarVolumeNode:
+    """Load the sample and show its annotated slice, as Sample Data does with what it downloads; returns the volume.
+
+    Raises:
+        OSError: as for :func:`load_sample`.
+    """
+    volume, _segmentation = load_sample()
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    go_to_slice(slicer.mrmlScene, volume, axis=0, index=REFERENCE_SLICE)
+    return volume
+
+
 def register_samples(icons: str) -> None:
     """Register the sample with the Sample Data module.
 
@@ -40,7 +53,7 @@ def register_samples(icons: str) -> None:
     thumbnail = os.path.join(icons, "MedPerSAM.png")
     logic = SampleData.SampleDataLogic
     for name, load in (
-        (SAMPLE_NAME, lambda *_source: load_sample()[0]),
+        (SAMPLE_NAME, show_sample),
         # Slicer's own sources, under our heading: downloaded by Sample Data, with its checksums.
         *((f"MedPerSAM: {name}", lambda *_source, name=name: logic().downloadSample(name)) for name in PUBLIC_SAMPLES),
     ):
@@ -48,9 +61,10 @@ def register_samples(icons: str) -> None:
             category="MedPerSAM",
             sampleName=name,
             thumbnailFileName=thumbnail,
-            uris=None,
-            fileNames=None,
-            nodeNames=None,
+            # Sample Data wants one of each and only hands them to the downloader, which needs none.
+            uris=f"medpersam:{name}",
+            fileNames=name,
+            nodeNames=name,
             customDownloader=load,
         )
 

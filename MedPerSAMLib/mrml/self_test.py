@@ -1,6 +1,7 @@
 """The module's self test: each step takes a logic and an empty scene, and raises where something is wrong.
 
-The same steps run in Slicer (``MedPerSAMTest``) and in pytest on the slicer-core wheel.
+The same steps run in Slicer (``MedPerSAMTest``) and in pytest on the slicer-core wheel. What needs Slicer's main window is
+in ``self_test_window``.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import vtk
 
 from MedPerSAMLib.core.progress import CallbackProgress
 from MedPerSAMLib.errors import Cancelled
+from MedPerSAMLib.mrml.annotated_slices import find_annotation
+from MedPerSAMLib.mrml.geometry import matrix_array, volume_to_world
 from MedPerSAMLib.mrml.logic import PropagationLogic
 from MedPerSAMLib.mrml.sample_data import load_sample
 from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.shared_grid import label_array
+from MedPerSAMLib.sample import REFERENCE_SLICE
 
 FAST = {"method": "copy", "device": "cpu"}
 """Enough for writing and taking back; the last step runs the real method."""
@@ -23,9 +28,29 @@ def _first_segment(segmentation) -> str:
     return segmentation.GetSegmentation().GetNthSegmentID(0)
 
 
-def _require(condition: bool, sentence: str) -> None:
+def _centre(mask: np.ndarray, first=(0, 0, 0)) -> np.ndarray:
+    """Mean (i, j, k, 1) of a (k, j, i) mask whose corner is voxel ``first`` (i, j, k)."""
+    return np.array([*(np.argwhere(mask).mean(axis=0)[::-1] + first), 1.0])
+
+
+def _transform(name: str, move) -> slicer.vtkMRMLLinearTransformNode:
+    transform, node = vtk.vtkTransform(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+    move(transform)
+    node.SetMatrixTransformToParent(transform.GetMatrix())
+    return node
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise AssertionError with the sentence unless the condition holds."""
     if not condition:
         raise AssertionError(sentence)
+
+
+def sample(_logic: PropagationLogic) -> None:
+    """The sample loads, and its annotated slice is found."""
+    volume, segmentation = load_sample()
+    found = find_annotation(segmentation, _first_segment(segmentation), volume)
+    require(list(found.masks) == [REFERENCE_SLICE], f"slices {list(found.masks)} were found, not {REFERENCE_SLICE}")
 
 
 def undo(logic: PropagationLogic) -> None:
@@ -34,9 +59,9 @@ def undo(logic: PropagationLogic) -> None:
     segment = _first_segment(segmentation)
     before = read_mask(segmentation, segment, volume)
     logic.process(volume, segmentation, [segment], wanted=range(18, 26), **FAST)
-    _require(not np.array_equal(read_mask(segmentation, segment, volume), before), "nothing was propagated")
-    _require(logic.undo.undo(segmentation), "there was nothing to undo")
-    _require(np.array_equal(read_mask(segmentation, segment, volume), before), "Undo left something behind")
+    require(not np.array_equal(read_mask(segmentation, segment, volume), before), "nothing was propagated")
+    require(logic.undo.undo(segmentation), "there was nothing to undo")
+    require(np.array_equal(read_mask(segmentation, segment, volume), before), "Undo left something behind")
 
 
 def cancel(logic: PropagationLogic) -> None:
@@ -48,10 +73,10 @@ def cancel(logic: PropagationLogic) -> None:
     try:
         logic.process(volume, segmentation, [segment], progress, **FAST)
     except Cancelled:
-        _require(bool(seen), "no slice was shown before the cancel")
+        require(bool(seen), "no slice was shown before the cancel")
     else:
         raise AssertionError("the cancel was not noticed")
-    _require(np.array_equal(read_mask(segmentation, segment, volume), before), "Cancel left something behind")
+    require(np.array_equal(read_mask(segmentation, segment, volume), before), "Cancel left something behind")
 
 
 def discard(logic: PropagationLogic) -> None:
@@ -61,22 +86,31 @@ def discard(logic: PropagationLogic) -> None:
     before = read_mask(segmentation, segment, volume)
     logic.process(volume, segmentation, [segment], **FAST)
     logic.discard()
-    _require(np.array_equal(read_mask(segmentation, segment, volume), before), "Discard left something behind")
+    require(np.array_equal(read_mask(segmentation, segment, volume), before), "Discard left something behind")
 
 
 def transforms(logic: PropagationLogic) -> None:
     """Volume and segmentation under different transforms: the result lies where the volume has it."""
     volume, segmentation = load_sample()
-    segment = _first_segment(segmentation)
-    parent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift and turn")
-    move = vtk.vtkTransform()
-    move.Translate(8, -3, 5)
-    move.RotateZ(10)
-    parent.SetMatrixTransformToParent(move.GetMatrix())
-    for node in (volume, segmentation):
-        node.SetAndObserveTransformNodeID(parent.GetID())
-    expected = logic.process(volume, segmentation, [segment], **FAST)[segment]
-    _require(np.array_equal(read_mask(segmentation, segment, volume), expected.mask), "the result was shifted")
+    segment, spacing = _first_segment(segmentation), volume.GetSpacing()
+    turn = _transform("turn", lambda move: move.RotateZ(10))
+    # Whole voxels, so that the grids still meet: the drawn slice is the volume's slice before now.
+    shift = _transform("shift", lambda move: move.Translate(6 * spacing[0], -4 * spacing[1], spacing[2]))
+    shift.SetAndObserveTransformNodeID(turn.GetID())
+    segmentation.SetAndObserveTransformNodeID(turn.GetID())
+    volume.SetAndObserveTransformNodeID(shift.GetID())
+    result = logic.process(volume, segmentation, [segment], **FAST)[segment]
+    require(np.array_equal(read_mask(segmentation, segment, volume), result.mask), "the result was shifted")
+    require(result.mask[REFERENCE_SLICE - 1].any(), f"slice {REFERENCE_SLICE - 1}, the drawn one, is empty")
+    stored, image_to_world = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+    # Slicer's own copy, in the segmentation's coordinates, so that no code of ours tells where it lies.
+    segmentation.GetBinaryLabelmapRepresentation(segment, stored)
+    stored.GetImageToWorldMatrix(image_to_world)
+    to_world = matrix_array(turn.GetMatrixTransformToParent()) @ matrix_array(image_to_world)
+    in_world = to_world @ _centre(label_array(stored) != 0, stored.GetExtent()[::2])
+    expected = volume_to_world(volume) @ _centre(result.mask)
+    words = f"the segment's centre lies at {np.round(in_world, 1)}, the result's at {np.round(expected, 1)}"
+    require(np.allclose(in_world, expected, atol=0.1), words)
 
 
 def phantom(logic: PropagationLogic) -> None:
@@ -95,8 +129,14 @@ def phantom(logic: PropagationLogic) -> None:
     others = ~drawn.any(axis=(1, 2))
     found, wanted = result.mask[others], (truth == value)[others]
     dice = 2 * (found & wanted).sum() / max(1, found.sum() + wanted.sum())
-    _require(dice > 0.8, f"{name}: Dice {dice:.2f} on the sample, expected more than 0.8")
+    require(dice > 0.8, f"{name}: Dice {dice:.2f} on the sample, expected more than 0.8")
 
 
-STEPS = (undo, cancel, discard, transforms, phantom)
+READING = (sample,)
+"""Steps that need no package besides Slicer's own."""
+
+COMPUTING = (undo, cancel, discard, transforms, phantom)
+"""Steps that need all packages."""
+
+STEPS = READING + COMPUTING
 """In the order of running."""

@@ -123,23 +123,30 @@ def _empty_gpu_cache() -> None:
         torch.cuda.empty_cache()
 
 
+STRUCTURES = "structures"
+"""The phase whose steps are whole structures; told before each of several structures begins."""
+
+
 class StructureProgress(Progress):
     """Passes on one structure's events together with its key.
 
     Args:
         key: the structure's.
-        name: put in front of the phase where there are several structures.
+        name: put in front of the phase where there are several structures, with the structure's number.
         listener: told everything; its ``structure_slice(key, index, mask, confidence)`` gets the slices.
+        number: of the structure, from 1.
+        count: of all structures.
     """
 
-    def __init__(self, key: str, name: str, listener) -> None:
-        self._key, self._name, self._listener = key, name, listener
+    def __init__(self, key: str, name: str, listener, number: int = 1, count: int = 1) -> None:
+        self._key, self._listener = key, listener
+        self._before = f"{name} ({number} of {count}): " if count > 1 else ""
 
     def cancelled(self) -> bool:
         return self._listener.cancelled()
 
     def on_step(self, phase: str, done: int, total: int) -> None:
-        self._listener.on_step(f"{self._name}: {phase}" if self._name else phase, done, total)
+        self._listener.on_step(self._before + phase, done, total)
 
     def slice_done(self, index: int, mask: np.ndarray, confidence: float) -> None:
         self._listener.structure_slice(self._key, index, np.array(mask, bool), float(confidence))
@@ -148,13 +155,17 @@ class StructureProgress(Progress):
         self._listener.note(sentence)
 
 
-def propagate(order: Order, sessions: SessionCache, listener) -> dict[str, Propagation]:
+def propagate(
+    order: Order, sessions: SessionCache, listener, before: int = 0, count: int | None = None
+) -> dict[str, Propagation]:
     """Propagate every structure of an order; runs on any thread.
 
     Args:
         order: what to do.
         sessions: keeps embeddings between runs.
         listener: a Progress with ``structure_slice(key, index, mask, confidence)``.
+        before: how many structures other orders of the same run have had already.
+        count: structures of the whole run; those of the order unless given.
 
     Returns:
         structure's key -> its Propagation.
@@ -170,9 +181,11 @@ def propagate(order: Order, sessions: SessionCache, listener) -> dict[str, Propa
         listener.note(sentence)
     listener.step("reading volume", 0, 1)
     session = sessions.session(order)
-    results = {}
-    for key, reference in order.references.items():
-        progress = StructureProgress(key, reference.name if len(order.references) > 1 else "", listener)
+    results, count = {}, len(order.references) if count is None else count
+    for number, (key, reference) in enumerate(order.references.items(), start=before + 1):
+        if count > 1:
+            listener.step(STRUCTURES, number - 1, count)
+        progress = StructureProgress(key, reference.name, listener, number, count)
         results[key] = equipment.method.propagate(session, reference, progress, order.slices[key])
         for sentence in results[key].notes:
             listener.note(sentence)

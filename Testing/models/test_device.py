@@ -39,7 +39,7 @@ def test_a_device_that_is_not_there(device, monkeypatch, sentence):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError) as error:
         choose_device(device)
-    assert device in sentence(error) and "--device cpu" in sentence(error)
+    assert device in sentence(error) and "choose cpu or auto" in sentence(error)
 
 
 def test_an_unknown_device(sentence):

@@ -101,7 +101,7 @@ def test_changes_on_disk_are_noticed(small_entry, store, checkpoint, sentence):
     for look in (lambda: store.verify("my-sam"), lambda: load_predictor("my-sam", store=store)):
         with pytest.raises(ModelError) as error:
             look()
-        assert "SHA-256" in sentence(error) and "models remove my-sam" in sentence(error)
+        assert "SHA-256" in sentence(error) and "delete that file and get the model again" in sentence(error)
     state.path.write_bytes(content[:-1])
     assert store.state("my-sam").state == "damaged"
     with pytest.raises(ModelError) as error:

@@ -8,7 +8,10 @@ import scene as build
 from fakes import FakeParameters
 from panel_case import Panel
 
+from MedPerSAMLib.mrml import checked_segments
+from MedPerSAMLib.mrml.checked_segments import drawn_segments
 from MedPerSAMLib.mrml.geometry import slice_centre
+from MedPerSAMLib.mrml.segment_writer import write_slice
 
 
 @pytest.fixture
@@ -68,6 +71,43 @@ def test_segment_editor_is_followed_but_checks_are_kept(scene, grey, ball, tmp_p
     editor.SetSelectedSegmentID("Spleen")
     panel.presenter.fill_from_editor()
     assert (panel.parameters.segmentation, panel.parameters.segmentIDs) == (other, ["Spleen"])
+
+
+def test_the_empty_segmentation_that_segment_editor_makes_is_no_choice(scene, grey, ball, tmp_path):
+    editor = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.SetAndObserveSegmentationNode(build.segmentation_node(None))
+    panel = Panel(scene, grey, ball, tmp_path, editor=lambda: editor)
+    panel.presenter.set_parameters(FakeParameters())
+    panel.presenter.fill_from_editor()
+    assert panel.presenter.parameters.segmentation is panel.segmentation and panel.state.ready
+
+
+def test_a_segmentation_of_many_large_organs_is_not_searched(scene, grey, ball, tmp_path, monkeypatch):
+    panel = Panel(scene, grey, ball, tmp_path)
+    assert drawn_segments(panel.segmentation, panel.volume) == ["Liver"]
+    monkeypatch.setattr(checked_segments, "LOOK_VOXELS", 10)
+    assert drawn_segments(panel.segmentation, panel.volume) == []
+
+
+def test_a_finished_segment_is_not_checked_by_itself(scene, grey, ball, tmp_path, monkeypatch):
+    panel = Panel(scene, grey, ball, tmp_path)
+    monkeypatch.setattr(checked_segments, "MOST_SLICES", 2)
+    write_slice(panel.segmentation, "Liver", panel.volume, 0, 10, ball[10])
+    assert drawn_segments(panel.segmentation, panel.volume) == ["Liver"]
+    write_slice(panel.segmentation, "Liver", panel.volume, 0, 11, ball[11])
+    assert drawn_segments(panel.segmentation, panel.volume) == []
+
+
+def test_segments_are_checked_once_the_volume_is_there_too(scene, grey, ball, tmp_path):
+    panel = Panel(scene, grey, ball, tmp_path)
+    panel.segmentation.GetSegmentation().AddEmptySegment("Kidney", "Kidney")
+    panel.presenter.set_parameters(FakeParameters())
+    panel.presenter.parameters.segmentation = panel.segmentation
+    panel.presenter.inputs_changed()
+    assert panel.presenter.parameters.segmentIDs == []
+    panel.presenter.parameters.volume = panel.volume
+    panel.presenter.inputs_changed()
+    assert panel.presenter.parameters.segmentIDs == ["Liver"] and panel.state.ready
 
 
 def test_choices_are_tidied(panel):

@@ -94,6 +94,35 @@ def test_propagate_and_take_back(effect):
     assert widget._parameters.segmentIDs == ["Liver"], "the module shows the same choice"
 
 
+def test_every_widget_has_a_tool_tip(effect):
+    effect, *_ = effect
+    widgets = effect.scriptedEffect.widgets
+    assert len(widgets) == 7 and all(widget.toolTip().strip() for widget in widgets)
+
+
+@pytest.mark.parametrize("target", ["new segment", "new segmentation"])
+def test_corrections_go_on_where_the_result_went(effect, target):
+    effect, volume, segmentation, ball, widget = effect
+    widget._parameters.target, drawn = target, read_mask(segmentation, "Liver", volume)
+    effect.buttons["main"].click()
+    widget.presenter._work._jobs.put_result("Liver", ball)
+    for _ in range(4):
+        effect._tick()
+    node = effect.scriptedEffect.parameterSetNode()
+    made, segment_id = node.GetSegmentationNode(), node.GetSelectedSegmentID()
+    assert (made is segmentation) is (target == "new segment") and (made, segment_id) != (segmentation, "Liver")
+    assert np.array_equal(read_mask(made, segment_id, volume), ball)
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), drawn)
+    effect.updateGUIFromMRML()
+    assert (widget._parameters.segmentation, widget._parameters.segmentIDs) == (made, [segment_id])
+    effect.buttons["main"].click()
+    widget.presenter._work._jobs.put_result(segment_id, ball)
+    for _ in range(4):
+        effect._tick()
+    assert made.GetSegmentation().GetNumberOfSegments() == (3 if made is segmentation else 1)
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), drawn)
+
+
 def test_another_segment_is_followed(effect):
     effect, *_ = effect
     effect.scriptedEffect.parameterSetNode().SetSelectedSegmentID("Kidney")

@@ -266,6 +266,80 @@ def test_visible_surface_is_made_again(case):
     assert surface is not None and surface.GetBounds()[5] - surface.GetBounds()[4] > 30
 
 
+def test_discard_takes_the_visible_surface_back_too(case):
+    volume, segmentation, _ = case
+    segmentation.CreateClosedSurfaceRepresentation()
+    name, content = (
+        slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName(),
+        segmentation.GetSegmentation(),
+    )
+
+    def bounds():
+        return content.GetSegment("Liver").GetRepresentation(name).GetBounds()
+
+    before, logic = bounds(), PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    assert bounds()[5] - bounds()[4] > 30
+    logic.discard()
+    assert np.allclose(bounds(), before)
+
+
+def test_discard_makes_no_surface_where_there_was_none(case):
+    volume, segmentation, _ = case
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    logic.discard()
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    assert not segmentation.GetSegmentation().ContainsRepresentation(name)
+
+
+def test_undone_result_is_let_go_with_its_table(case, scene):
+    volume, segmentation, _ = case
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    assert logic.drop_undone() == [] and logic.pending
+    logic.undo.undo(segmentation)
+    assert [target.segment_id for target in logic.drop_undone()] == ["Liver"]
+    assert not logic.pending and scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 0
+
+
+def test_discard_after_undo_of_a_correction_still_takes_the_first_run_back(case):
+    volume, segmentation, ball = case
+    logic, before = PropagationLogic(), _masks(volume, segmentation)
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    correction = np.roll(ball[12], 2, axis=0)
+    write_slice(segmentation, "Liver", volume, 0, 12, correction)
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    logic.undo.undo(segmentation)  # back to the first result with the correction drawn on it
+    assert logic.drop_undone() and logic.pending and logic.drop_undone() == []
+    assert logic.discard() == 1, "the corrected slice is the user's and stays"
+    after = _masks(volume, segmentation)
+    assert np.array_equal(after[0][12], correction)
+    after[0][12] = 0
+    assert np.array_equal(after, before)
+
+
+def test_removed_segment_is_let_go(case):
+    volume, segmentation, _ = case
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    segmentation.GetSegmentation().RemoveSegment("Liver")
+    assert logic.drop_undone() and not logic.pending
+
+
+def test_result_of_other_segments_is_kept_and_that_is_told(case):
+    volume, segmentation, ball = case
+    logic, told = PropagationLogic(), []
+    logic.accepted.connect(told.append)
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    assert told == []
+    write_slice(segmentation, "Kidney", volume, 0, 9, ball[9])
+    logic.process(volume, segmentation, ["Kidney"], **COPY)
+    assert told == [["Liver"]]
+
+
 def test_colour_volume_and_missing_image_are_refused(case, scene):
     _, segmentation, _ = case
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")

@@ -52,6 +52,71 @@ def test_clear_removes_what_was_got(models, tmp_path):
     assert models.status == "Removed mobile_sam." and not list(tmp_path.iterdir())
 
 
+def test_clear_asks_with_names_and_size(models, tmp_path):
+    assert models.clear_question() == ""
+    (tmp_path / "mobile_sam.pt").write_bytes(b"x")
+    assert models.clear_question().startswith(f"Remove mobile_sam (1 MB) from {tmp_path}?")
+
+
+@pytest.mark.parametrize("name", ["medsam", "tiny"])
+def test_what_cannot_be_downloaded_says_so(models, name):
+    models.download(name)
+    assert "download" in models.status and not models.jobs
+
+
+def commands(texts) -> list[str]:
+    """Texts that send the user to a command line."""
+    return [text for text in texts if "medpersam " in text or "--" in text]
+
+
+def test_rows_say_what_to_press_in_every_state(models, tmp_path):
+    assert "Press Download, or Import a file under Model files." in models.row("vit_b").details
+    assert "Get medsam_vit_b.pth from https://" in models.row("medsam").details
+    (tmp_path / "mobile_sam.pt").write_bytes(b"damaged")
+    models.refresh()
+    assert "Damaged. Press Download" in models.row("mobile_sam").details
+    assert commands(text for row in models.rows for text in (row.text, row.details)) == []
+
+
+def test_errors_that_reach_the_panel_name_no_command(models, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    from MedPerSAMLib.core.progress import Progress
+    from MedPerSAMLib.errors import MedPerSAMError
+    from MedPerSAMLib.services.learning.profile import Profile
+    from MedPerSAMLib.services.models import load
+    from MedPerSAMLib.services.models.download import fetch
+    from MedPerSAMLib.services.models.registry import EMBEDDED_FOLDER, REGISTRY
+
+    said = []
+
+    def listen(work, *arguments) -> None:
+        with pytest.raises(MedPerSAMError) as error:
+            work(*arguments)
+        said.append(str(error.value))
+
+    def no_server(*_arguments):
+        raise OSError("no network")
+
+    monkeypatch.setattr(load, "_fault", lambda device: "PyTorch finds no CUDA GPU on this computer")
+    listen(load.choose_device, "cuda")
+    listen(fetch, "https://nowhere/x.pth", tmp_path / "x.pth", 9, "0" * 64, None, no_server)
+    listen(Profile.load, tmp_path / "none.safetensors")
+    save_file({"weights": torch.zeros(2)}, tmp_path / "other.safetensors")
+    listen(Profile.load, tmp_path / "other.safetensors")
+    store = models._store
+    listen(store.remove, "tiny")
+    listen(store.remove, "vit_b")
+    embedded = EMBEDDED_FOLDER / REGISTRY["tiny"].file
+    for name in ("tiny", "vit_b"):
+        listen(store.import_model, embedded, name)
+    state = store.import_model(embedded, "mine")
+    state.path.write_bytes(state.path.read_bytes()[:-1] + b"\0")
+    listen(store.checksum, store.state("mine"), Progress(), True)
+    assert len(said) == 9 and commands(said) == []
+
+
 def test_methods_are_those_of_the_registry():
     pytest.importorskip("torch")
     listed = {row.name: row for row in METHOD_ROWS}

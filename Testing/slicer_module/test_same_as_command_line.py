@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -20,14 +21,14 @@ from MedPerSAMLib.services.models.store import ModelStore
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _through_slicer(volume_file: Path, labels: np.ndarray, index: int, method: str) -> np.ndarray:
+def _through_slicer(logic: PropagationLogic, volume_file: Path, labels, index: int, method: str) -> np.ndarray:
     storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
     storage.SetFileName(str(volume_file))
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "volume")
     assert storage.ReadData(volume)
     segmentation = build.segmentation_node(volume, "structure")
     write_slice(segmentation, "structure", volume, 0, index, labels[index])
-    PropagationLogic().process(volume, segmentation, ["structure"], method=method, device="cpu")
+    logic.process(volume, segmentation, ["structure"], method=method, device="cpu")
     return read_mask(segmentation, "structure", volume)
 
 
@@ -45,6 +46,15 @@ def _through_command_line(volume_file: Path, labels: np.ndarray, index: int, met
     return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / "out.nrrd"))).astype(bool)
 
 
+def _logics() -> list[PropagationLogic]:
+    """The library's logic, and the module's where its stand-ins can be had."""
+    if importlib.util.find_spec("PySide6") is None:
+        return [PropagationLogic()]
+    import qt_stand_ins
+
+    return [PropagationLogic(), qt_stand_ins.module().MedPerSAMLogic()]
+
+
 @pytest.mark.parametrize("method", ["copy", "med-persam"])
 def test_on_a_real_volume(scene, shared_data, tmp_path, method):
     if method == "med-persam" and not ModelStore().state("tiny").ready:
@@ -55,7 +65,8 @@ def test_on_a_real_volume(scene, shared_data, tmp_path, method):
     volume_file = tmp_path / "volume.nrrd"
     SimpleITK.WriteImage(image, str(volume_file))
     index = int(labels.sum(axis=(1, 2)).argmax())
-    mine = _through_slicer(volume_file, labels, index, method)
     theirs = _through_command_line(volume_file, labels, index, method, tmp_path)
-    assert mine.sum() > labels[index].sum()
-    assert np.array_equal(mine, theirs)
+    for logic in _logics():
+        mine = _through_slicer(logic, volume_file, labels, index, method)
+        assert mine.sum() > labels[index].sum()
+        assert np.array_equal(mine, theirs), type(logic).__name__

@@ -180,8 +180,9 @@ def test_non_linear_transform_is_refused(scene):
     spline.SetCoefficientData(coefficients)
     bent.SetAndObserveTransformToParent(spline)
     segmentation.SetAndObserveTransformNodeID(bent.GetID())
-    with pytest.raises(InputError, match="'Warp' is not linear.*[Hh]arden"):
+    with pytest.raises(InputError, match="'Warp' is not linear.*[Hh]arden") as error:
         write_slice(segmentation, "first", volume, 0, 2, np.ones((12, 15), bool))
+    assert "same transform" not in str(error.value), "a volume under it is refused as well"
     assert stored_labels(segmentation.GetSegmentation().GetSegment("first")) is None
 
 

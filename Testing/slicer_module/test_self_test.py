@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import vtk
 
+from MedPerSAMLib.errors import MedPerSAMError
 from MedPerSAMLib.mrml.logic import PropagationLogic
-from MedPerSAMLib.mrml.self_test import STEPS, phantom
+from MedPerSAMLib.mrml.self_test import STEPS, phantom, transforms
 from MedPerSAMLib.services.models.store import ModelStore
 
 
@@ -14,6 +16,18 @@ def test_step(scene, step):
     if step is phantom and not ModelStore().state("tiny").ready:
         pytest.skip("the embedded model's weights are not in this tree yet")
     step(PropagationLogic())
+
+
+@pytest.mark.parametrize("module", ["segment_reader", "segment_writer", "shared_grid"])
+def test_a_transform_that_is_left_out_is_noticed(scene, monkeypatch, module):
+    """Reading, writing or both as if volume and segmentation stood under the same transform."""
+    everywhere = ["segment_reader", "segment_writer", "shared_grid"] if module == "shared_grid" else [module]
+    for name in everywhere:
+        monkeypatch.setattr(f"MedPerSAMLib.mrml.{name}.transform_between", lambda *_: vtk.vtkTransform())
+    if module != "shared_grid":
+        monkeypatch.setattr(f"MedPerSAMLib.mrml.{module}.offset_to", lambda *_: None)
+    with pytest.raises((AssertionError, MedPerSAMError)):
+        transforms(PropagationLogic())
 
 
 def test_steps_find_what_they_look_for(scene, monkeypatch):

@@ -55,6 +55,10 @@ def _fields() -> dict[str, str]:
     return {n.target.id: ast.unparse(n.annotation) for n in node.body if isinstance(n, ast.AnnAssign)}
 
 
+def _tip(widget: ET.Element) -> str | None:
+    return next((p.findtext("string") for p in widget.findall("property") if p.get("name") == "toolTip"), None)
+
+
 def test_names_in_code_exist():
     used = set(re.findall(r"\bui\.(\w+)", CODE))
     assert used and used <= set(WIDGETS)
@@ -96,8 +100,43 @@ def test_class_and_properties_are_known(name):
 
 @pytest.mark.parametrize("name", [n for n, w in WIDGETS.items() if w.get("class") not in ("QWidget", "qMRMLWidget")])
 def test_every_widget_has_a_tool_tip(name):
-    tips = [p.findtext("string") for p in WIDGETS[name].findall("property") if p.get("name") == "toolTip"]
-    assert tips and tips[0].strip()
+    assert (_tip(WIDGETS[name]) or "").strip()
+
+
+def test_results_are_in_the_order_of_use():
+    order = [w.get("name") for w in WIDGETS["resultsSection"].iter("widget")]
+    order = [name for name in order if name.endswith(("Button", "Table"))]
+    navigation = ["worstButton", "previousButton", "nextButton"]
+    assert order == ["plotButton", "confidenceTable", *navigation, "acceptButton", "discardButton", "show3DButton"]
+
+
+def test_nobody_is_sent_to_a_command_line():
+    texts = [element.text or "" for element in ROOT.iter("string")]
+    assert texts and not [text for text in texts if "medpersam " in text or "--" in text]
+
+
+def _labelled() -> list[tuple[str, ET.Element]]:
+    """Names of the labels in front of an input, each with the widget beside it."""
+    pairs = []
+    for layout in ROOT.iter("layout"):
+        places = {(i.get("row"), i.get("column")): i.find("widget") for i in layout.findall("item")}
+        for (row, column), widget in places.items():
+            if column == "0" and widget is not None and widget.get("class") == "QLabel" and (row, "1") in places:
+                pairs.append((widget.get("name"), places[row, "1"]))
+    return pairs
+
+
+@pytest.mark.parametrize("name, beside", _labelled(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_label_tells_what_its_input_tells(name, beside):
+    """The tip of a label is that of the input beside it, or of the first one in there."""
+    inputs = [tip for widget in beside.iter("widget") if (tip := _tip(widget))]
+    assert _tip(WIDGETS[name]) == inputs[0]
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_a_tip_says_more_than_the_text(name):
+    text = [p.findtext("string") for p in WIDGETS[name].findall("property") if p.get("name") == "text"]
+    assert not text or not text[0] or text[0].rstrip(":.").lower() != (_tip(WIDGETS[name]) or "").rstrip(".").lower()
 
 
 def test_custom_widgets_are_declared_and_get_the_scene():

@@ -118,6 +118,77 @@ def test_every_button_can_be_pressed(case, monkeypatch):
     assert qt_stand_ins.QtWidgets.QApplication.clipboard().text() in widget.ui.logText.toPlainText()
 
 
+def test_results_can_be_folded_by_hand(case):
+    widget, _, _, ball = case
+    section = widget.ui.resultsSection
+    assert section.property("collapsed")
+    section.setProperty("collapsed", False)
+    widget.presenter.inputs_changed()
+    assert not section.property("collapsed"), "what the user unfolded stays unfolded"
+    finish(widget, ball)
+    section.setProperty("collapsed", True)
+    widget.ui.worstButton.click()
+    assert section.property("collapsed"), "what the user folded stays folded"
+    widget.ui.discardButton.click()
+    finish(widget, ball)
+    assert not section.property("collapsed"), "a new result unfolds it"
+
+
+def test_range_buttons_say_why_they_cannot_be_pressed(case):
+    widget, *_ = case
+    tips = [button.toolTip() for button in (widget.ui.fromHereButton, widget.ui.toHereButton)]
+    assert widget.ui.fromHereButton.isEnabled() and widget.ui.toHereButton.isEnabled()
+    widget._parameters.segmentIDs = []
+    for button in (widget.ui.fromHereButton, widget.ui.toHereButton):
+        assert not button.isEnabled() and "Outline a checked segment" in button.toolTip()
+    widget._parameters.segmentIDs = ["Liver"]
+    assert [button.toolTip() for button in (widget.ui.fromHereButton, widget.ui.toHereButton)] == tips
+
+
+def test_table_and_its_name_follow_the_navigation(case):
+    widget, volume, segmentation, ball = case
+    write_slice(segmentation, "Kidney", volume, 0, 9, ball[9])
+    widget._parameters.segmentIDs = ["Liver", "Kidney"]
+    widget.ui.mainButton.click()
+    everything = np.ones(len(ball), bool)
+    results = {
+        name: Propagation(ball, np.full(len(ball), confidence, np.float32), ball.any(axis=(1, 2)), everything)
+        for name, confidence in (("Liver", 0.8), ("Kidney", 0.4))
+    }
+    widget.jobs.put(FINISHED, results)
+    for _ in range(40):  # two structures: on a busy machine more than a few ticks' time
+        widget._tick()
+    assert widget.ui.confidenceTable.mrmlTableNode().GetName() == "Liver confidence"
+    assert widget.ui.positionLabel.text() == "In the table: Liver"
+    widget.ui.worstButton.click()
+    assert widget.ui.confidenceTable.mrmlTableNode().GetName() == "Kidney confidence"
+    assert widget.ui.positionLabel.text().startswith("Kidney, slice")
+
+
+def test_clear_folder_asks_first(widget, tmp_path):
+    file = tmp_path / "models" / "mobile_sam.pt"
+    file.parent.mkdir()
+    file.write_bytes(b"x")
+    asked, answers = [], [False, True]
+    widget.panel.ask = lambda question: asked.append(question) or answers.pop(0)
+    widget.ui.clearFolderButton.click()
+    assert file.exists() and "Remove mobile_sam" in asked[0] and str(file.parent) in asked[0]
+    widget.ui.clearFolderButton.click()
+    assert not file.exists()
+    widget.ui.clearFolderButton.click()
+    assert len(asked) == 2, "nothing is asked where there is nothing to remove"
+
+
+def test_question_is_a_message_box(monkeypatch):
+    qt_stand_ins.module()
+    from MedPerSAMPanel.panel import ask_user
+
+    box = qt_stand_ins.QtWidgets.QMessageBox
+    for answer in (box.Yes, box.No):
+        monkeypatch.setattr(box, "question", lambda *_arguments, answer=answer: answer)
+        assert ask_user("Remove it?") is (answer == box.Yes)
+
+
 def test_show_3d_makes_the_surface(case):
     widget, _, segmentation, ball = case
     finish(widget, ball)
@@ -197,6 +268,14 @@ def test_panel_is_pictured_in_each_phase(case, tmp_path):
     widget.jobs.put(FAILED, (sentence, "Traceback"))
     widget._tick()
     picture("failed")
+
+
+def test_entering_again_keeps_the_wrapped_parameter_node(case):
+    widget, *_ = case
+    before = widget._parameters
+    widget.exit()
+    widget.enter()
+    assert widget._parameters is before
 
 
 def test_learning_by_buttons(case, scene, tmp_path, monkeypatch):

@@ -125,7 +125,7 @@ class Profile:
 
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"There is no profile {path}; fit one with 'medpersam fit', or correct the path.")
+            raise InputError(f"There is no profile {path}; fit and save one, or correct the path.")
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -133,7 +133,7 @@ class Profile:
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{path} is damaged or no profile ({error}); fit again, or get the file again.") from error
         if metadata.get("format") != FORMAT:
-            raise InputError(f"{path} is no MedPerSAM profile; give a file that 'medpersam fit' wrote.")
+            raise InputError(f"{path} is no MedPerSAM profile; give one that MedPerSAM saved after a fit.")
         if metadata.get("sha256") != _checksum(metadata.get("profile", ""), tensors):
             raise InputError(f"{path} is a damaged profile (its checksum is wrong); fit again, or get the file again.")
         try:

@@ -123,7 +123,7 @@ def _ask(opener: Opener, url: str, first: int) -> Answer:
     except urllib.error.HTTPError as error:
         raise ModelError(
             f"The server answered {error.code} ({error.reason}) for {url}; try again later, or get the file elsewhere "
-            "and use 'medpersam models import FILE'."
+            "and import it, under Model files or with 'models import'."
         ) from error
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise _no_connection(url, error, "Nothing was downloaded") from error
@@ -166,5 +166,5 @@ def _no_connection(url: str, error: Exception | None, what: str) -> ModelError:
     reason = "" if error is None else f" ({getattr(error, 'reason', None) or error or type(error).__name__})"
     return ModelError(
         f"{what} from {url}{reason}; check the connection and run the download again, which goes on where it stopped, "
-        "or use 'medpersam models import FILE' with a file from elsewhere."
+        "or get the file elsewhere and import it, under Model files or with 'models import'."
     )

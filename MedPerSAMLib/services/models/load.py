@@ -126,7 +126,7 @@ def choose_device(requested: str = "auto") -> tuple[str, str]:
     if fault is None:
         return device, f"{_title(device)} is used{', as asked for' if kind != 'auto' else ''}."
     if kind != "auto":
-        raise InputError(f"The device '{requested}' cannot be used because {fault}; use --device cpu or auto.")
+        raise InputError(f"The device '{requested}' cannot be used because {fault}; choose cpu or auto.")
     return "cpu", f"The CPU is used because {fault}."
 
 

@@ -114,7 +114,7 @@ class ModelStore:
         if found != expected:
             raise ModelError(
                 f"The file '{state.path}' of model {state.entry.name} has the SHA-256 {found[:12]}... instead of "
-                f"{expected[:12]}...; remove it with 'medpersam models remove {state.entry.name}' and get it again."
+                f"{expected[:12]}...; delete that file and get the model again."
             )
         return found
 
@@ -180,7 +180,7 @@ class ModelStore:
             raise ModelError(f"The model {name} comes with MedPerSAM and cannot be removed; name a downloaded one.")
         files = [file for file in (state.path, partial_file(state.path), record_file(state.path)) if file.exists()]
         if not files:
-            raise ModelError(f"The model {name} is not on this computer; 'medpersam models list' shows which are.")
+            raise ModelError(f"The model {name} is not on this computer; the list of models shows which are.")
         with writing(state.path):
             for file in files:
                 file.unlink()
@@ -199,14 +199,17 @@ def _entry_for(path: Path, name: str | None, kind: ModelEntry, found: str) -> Mo
         suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else SUFFIXES[0]
         return dataclasses.replace(kind, name=name, file=name + suffix, url=None, embedded=False, sha256=found)
     if entry.embedded:
-        raise ModelError(f"The name {name} belongs to the model that comes with MedPerSAM; choose another with --name.")
+        raise ModelError(
+            f"The name {name} belongs to the model that comes with MedPerSAM; choose another name or rename the file."
+        )
     if entry.format != kind.format:
         raise ModelError(
-            f"'{path}' has the format {kind.format}, but {name} needs {entry.format}; choose another name with --name."
+            f"'{path}' has the format {kind.format}, but {name} needs {entry.format}; choose another name or rename the "
+            "file."
         )
     if entry.sha256 not in (None, found):
         raise ModelError(
             f"'{path}' has the SHA-256 {found[:12]}... instead of {entry.sha256[:12]}... of the released {name}; get "
-            "the file again, or choose another name with --name."
+            "the file again, choose another name or rename the file."
         )
     return entry
