@@ -60,7 +60,7 @@ def test_names_tell_targets_apart():
     [
         (lambda f: _write_mask(f, np.zeros((30, 40))), "is empty"),
         (lambda f: _write_mask(f, np.ones((20, 40))), "40 x 20 pixels, its image 40 x 30"),
-        (lambda f: _write_mask(f, np.eye(30, 40) * (np.arange(40) == 3)), "only 1 pixels"),
+        (lambda f: _write_mask(f, np.eye(30, 40) * (np.arange(40) == 3)), "only 1 pixel "),
         (lambda f: _write_mask(f, np.arange(1200).reshape(30, 40) % 200), "200 different values|199 different values"),
     ],
 )

@@ -62,7 +62,7 @@ class Reference:
             pixels = int(np.count_nonzero(mask))
             if pixels < MINIMUM_REFERENCE_PIXELS:
                 raise InputError(
-                    f"{self.name} has only {pixels} pixel{'s' * (pixels > 1)} on slice {index}; outline at least "
+                    f"{self.name} has only {pixels} pixel{'s' * (pixels != 1)} on slice {index}; outline at least "
                     f"{MINIMUM_REFERENCE_PIXELS} pixels, on a slice where the structure is larger."
                 )
 

@@ -13,9 +13,9 @@ from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.errors import Cancelled, InputError, MedPerSAMError
 from MedPerSAMLib.mrml.annotated_slices import drawn_slices
 from MedPerSAMLib.mrml.applied_run import AppliedRun, Points
+from MedPerSAMLib.mrml.dependencies import missing_packages_named
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
 from MedPerSAMLib.mrml.finished_case import FinishedCase, TrainingPair, check_alike, labels_of, read_case
-from MedPerSAMLib.mrml.dependencies import missing_packages_named
 from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, transform_between
 from MedPerSAMLib.mrml.logic import Direct, PropagationLogic
 from MedPerSAMLib.mrml.propagation_run import Structure
