@@ -123,6 +123,7 @@ def test_every_step_can_be_switched_off(session, kidney, truth):
         "warp": WarpOnly(),
         "no appearance": MedPerSAM(Settings(appearance=False)),
         "no presence": MedPerSAM(Settings(sam=False, presence=False)),
+        "anchor": MedPerSAM(Settings(sam=False, anchor=0.5)),
         "box only": MedPerSAM(
             Settings(refine=dataclasses.replace(Settings().refine, mask=False, points=False, rounds=0))
         ),
@@ -130,6 +131,7 @@ def test_every_step_can_be_switched_off(session, kidney, truth):
     masks = {name: method.propagate(session, kidney, Progress(), near).mask for name, method in variants.items()}
     assert all(dice(mask[near], truth["right kidney"][near]) > 0.4 for mask in masks.values())
     assert not (masks["warp"] == masks["no presence"]).all()
+    assert not (masks["anchor"] == WITHOUT_SAM.propagate(session, kidney, Progress(), near).mask).all()
 
 
 def test_a_sagittal_like_grid_of_unequal_pixels_works(session, sample_labels):

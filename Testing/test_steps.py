@@ -73,7 +73,7 @@ def test_one_doubtful_slice_does_not_end_a_chain():
 
 
 def test_confidence_falls_with_each_sign_and_absence_is_least_sure_at_the_end():
-    good = {"cycle": 0.95, "contrast": 1.0, "size": 0.9}
+    good = {"cycle": 0.95, "contrast": 1.0, "predicted_iou": 0.9}
     whole = slice_confidence(good, 1.0)
     assert all(slice_confidence({**good, name: 0.3}, 1.0) < whole for name in good)
     assert slice_confidence(good, -2.0) < whole

@@ -147,7 +147,6 @@ class Chain:
         seen = sight(self._parts, target, link.mask)
         link.evidence = self._tracker.log_odds(seen, distance)
         link.signs["contrast"] = self._relative(seen.contrast)
-        link.signs["size"] = min(1.0, (seen.area / self._reference.area) ** 0.5)
         goes_on = self._tracker.add(link.evidence)
         self.ended = not goes_on or len(self.links) == len(self._targets)
         self._index, self._mask = target, link.mask

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-EXPONENTS: Mapping[str, float] = {"cycle": 1.0, "contrast": 0.5, "size": 0.5}
-"""Powers of the signs in the product; a sign that a slice lacks counts as 1."""
+EXPONENTS: Mapping[str, float] = {"cycle": 1.0, "contrast": 0.25, "predicted_iou": 1.0}
+"""Powers of the signs in the product; a sign that a slice lacks counts as 1.
+
+Chosen by the rank correlation with true Dice on generated abdomens (seeds 1 to 3 of ``sample.phantom``, fifteen structures; printed by
+``Testing/benchmarks/confidence.py``): 0.888; with the agreement of SAM's and the carried mask to the power 0.25 beside them 0.884; with the
+square root of the relative area instead of the predicted IoU and contrast to the power 0.5, as it was before, 0.810.
+"""
 
 _LEAST, _MOST = 0.01, 0.99
 _AT_THE_END, _FAR_BEYOND = 0.2, 0.5
@@ -16,8 +21,8 @@ def slice_confidence(signs: Mapping[str, float], evidence: float) -> float:
     """Confidence in the mask of a slice that holds the structure.
 
     Args:
-        signs: in 0..1: ``cycle`` Dice of the mask carried back with the mask it came from, ``contrast`` of its appearance and
-            ``size`` (square root of the area), both relative to the annotated slice.
+        signs: in 0..1: ``cycle`` Dice of the mask carried back with the mask it came from, ``contrast`` of its appearance
+            relative to the annotated slice, and ``predicted_iou``, SAM's own.
         evidence: log-odds that the structure is present.
     """
     product = math.prod(max(_LEAST, signs[name]) ** power for name, power in EXPONENTS.items() if name in signs)
