@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from MedPerSAMLib.core.learn.labelled import LabelledVolume
 from MedPerSAMLib.core.learn.settings import OF_METHOD, OF_SINGLE, FitSettings
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.task import Volume
+from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.cli import main
 from MedPerSAMLib.services.images.grid import Grid
 from MedPerSAMLib.services.learning import cli_fit
 from MedPerSAMLib.services.learning.applied_slices import AppliedSlices
 from MedPerSAMLib.services.learning.pairs import short_names, split_pair
-from MedPerSAMLib.services.learning.profile import Profile
+from MedPerSAMLib.services.learning.profile import Label, Profile
+from MedPerSAMLib.services.learning.work import FitOrder, fit_profile
 from MedPerSAMLib.services.models.load import choose_device
 from MedPerSAMLib.services.terminal import TerminalProgress
 from Testing.cases import read_array
@@ -282,6 +287,12 @@ def test_a_structure_that_no_training_case_holds(small_case, refused_fit):
     metadata = {"Segment0_Name": "a", "Segment0_LabelValue": "1", "Segment1_Name": "lost", "Segment1_LabelValue": "5"}
     small_case.write("m.seg.nrrd", small_case.labels, metadata=metadata)
     assert "lost has no voxel in any training case" in refused_fit("volume.nrrd:m.seg.nrrd")
+
+
+def test_a_label_that_the_fit_does_not_know(small_case):
+    case = LabelledVolume(Volume(np.zeros((4, 8, 8), np.float32)), np.full((4, 8, 8), 3, np.uint8), "case 7")
+    with pytest.raises(InputError, match="case 7 has a label 3 that the 2 labels of this fit do not know"):
+        fit_profile(FitOrder((case,), (Label("a", (1, 0, 0)), Label("b", (0, 1, 0))), method="unet"), Progress())
 
 
 def test_two_structures_of_one_name(small_case, refused_fit):

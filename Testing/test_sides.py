@@ -120,12 +120,12 @@ def test_a_cancelled_run_leaves_no_half_followed_chain_and_a_cancel_is_heard_whi
 
 def test_the_oldest_sides_are_forgotten():
     maker, kept = _Maker(), {}
-    for size in range(5, 27):
+    for size in range(5, 17):
         masks = {4: _disc(size), 5: _disc(size - 1)}
         Sides(Layout.of(range(SLICES), masks), maker, kept)
-    assert len(kept) == 32
+    assert len(kept) == 16
     maker.known.clear()
-    Sides(Layout.of(range(SLICES), {4: _disc(26), 5: _disc(25)}), maker, kept)
+    Sides(Layout.of(range(SLICES), {4: _disc(16), 5: _disc(15)}), maker, kept)
     assert not maker.known
     Sides(Layout.of(range(SLICES), {4: _disc(5), 5: _disc(4)}), maker, kept)
     assert maker.known

@@ -29,7 +29,10 @@ class Progress:
         self.on_step(phase, done, total)
 
     def slice_done(self, index: int, mask: np.ndarray, confidence: float) -> None:
-        """Hand over the (rows, columns) bool mask of slice ``index`` and its confidence in 0..1; it may still change."""
+        """Hand over the (rows, columns) bool mask of slice ``index`` and its confidence in 0..1; it may still change.
+
+        In a transfer the index is the target's number.
+        """
 
     def note(self, sentence: str) -> None:
         """Tell the user something worth knowing, such as which fallback was taken and why."""

@@ -16,8 +16,8 @@ import numpy as np
 from MedPerSAMLib.core.propagate.chain import Chain, ChainParts
 from MedPerSAMLib.core.propagate.layout import Layout, Run
 
-_MOST_KEPT = 32
-"""Sides that a session remembers; the masks of one take a few megabytes."""
+_MOST_KEPT = 16
+"""Sides that a session remembers; the masks of one take up to ten megabytes."""
 
 Make = Callable[[Mapping[int, np.ndarray]], ChainParts]
 """Annotated slice -> (rows, columns) bool on the working grid, of one side; gives what chains there work with."""
