@@ -59,16 +59,14 @@ def propagation(module, volume, segmentation) -> None:
     widget = module.MedPerSAMWidget()
     widget.setup()
     widget.enter()
-    content = segmentation.GetSegmentation()
-    parameters = widget._parameters
-    parameters.volume, parameters.segmentation, parameters.device = volume, segmentation, "cpu"
-    parameters.segmentIDs = [content.GetNthSegmentID(i) for i in range(content.GetNumberOfSegments())]
+    widget._parameters.device = "cpu"  # all else was filled in
     qt_stand_ins.picture(widget.parent, FOLDER / "panel-idle.png")
     begin, pictured = time.perf_counter(), False
     widget.ui.mainButton.click()
     while widget.presenter.state.phase in ("loading model", "running"):
         qt_stand_ins.process_events(100)
-        if not pictured and widget.presenter.state.phase == "running" and time.perf_counter() - begin > 8:
+        status = widget.presenter.state.status
+        if not pictured and "(2 of" in status and "confidence" in status:
             qt_stand_ins.picture(widget.parent, FOLDER / "panel-running.png")
             pictured = True
     print(f"{widget.presenter.state.phase} after {time.perf_counter() - begin:.0f} s: {widget.presenter.state.result}")
