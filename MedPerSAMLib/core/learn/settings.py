@@ -57,7 +57,7 @@ OF_METHOD: Mapping[str, FitSettings] = {
 OF_SINGLE: Mapping[str, FitSettings] = {
     # One volume shows less that differs, and is learned sooner: other patients of la_mri and chaos_t2 are segmented as well as after
     # 350 steps without averaging. Three volumes are not learned by then (held-out slices of la_mri: 0.76, after 350 steps 0.81).
-    "autosam-cnn": FitSettings(steps=240, examples=300),
+    "autosam-cnn": FitSettings(steps=240, examples=300, located=200),
 }
 """Where a method needs other settings for a single training volume."""
 
