@@ -171,7 +171,9 @@ class MedPerSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._on_parameters)
         self._parameters = parameters
         if parameters is not None:
-            self._gui_tag = parameters.connectGui(self.ui)
+            named = {w.property("SlicerParameterName"): w for w in vars(self.ui).values()}
+            # Not connectGui, which gives no tag to disconnect by (Slicer issue 7547).
+            self._gui_tag = parameters.connectParametersToGui({name: w for name, w in named.items() if name})
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._on_parameters)
             self.presenter.set_parameters(parameters)
         self.panel.set_parameters(parameters)

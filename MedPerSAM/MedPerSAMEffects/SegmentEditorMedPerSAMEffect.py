@@ -25,7 +25,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
             scriptedEffect.title = _("Propagate slice")
         scriptedEffect.perSegment = True
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
-        self.presenter = None
+        self.presenter = self.timer = None
         self._started_run = False
 
     def clone(self):
@@ -83,6 +83,12 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
     def deactivate(self):
         self.timer.stop()
 
+    def cleanup(self):
+        """Segment Editor's widget goes, and ours with it: nothing may be shown in them any more."""
+        if self.timer is not None:
+            self.timer.stop()
+        self._leave_module()
+
     def updateGUIFromMRML(self):
         if self.presenter is not None:
             self._choose_selected()
@@ -95,8 +101,14 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         """The module's own presenter: one worker, one cache of embeddings, one list of results."""
         presenter = slicer.modules.medpersam.widgetRepresentation().self().presenter
         if self.presenter is not presenter:  # at first, and after the module was reloaded
+            self._leave_module()
             self.presenter, self._started_run = presenter, False
             self.presenter.changed.connect(self._render)
+
+    def _leave_module(self):
+        if self.presenter is not None:
+            self.presenter.changed.disconnect(self._render)
+            self.presenter = None
 
     def _choose_selected(self):
         node = self.scriptedEffect.parameterSetNode()
@@ -127,7 +139,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
     def _select_result(self):
         """Show the segment that received the result, where the module chose another than the drawn one for it."""
         node, parameters = self.scriptedEffect.parameterSetNode(), self.presenter.parameters
-        if self.presenter.state.phase != FINISHED or None in (node, parameters) or not parameters.segmentIDs:
+        if self.presenter.state.phase != FINISHED or node is None or parameters is None or not parameters.segmentIDs:
             return
         if parameters.segmentation is not node.GetSegmentationNode():
             node.SetAndObserveSegmentationNode(parameters.segmentation)

@@ -108,6 +108,7 @@ class Panel:
         ui.downloadButton.setEnabled(row.can_download)
         for spin in (ui.firstSliceSpin, ui.lastSliceSpin):
             spin.setEnabled(parameters.limitRange)
+            spin.setMinimum(0)  # connecting a parameter without limits to a spin box takes away those of the .ui
             spin.setMaximum(max(self.presenter.state.slice_count - 1, spin.property("value")))
         self._list_segments(parameters)
         table = self._table(parameters)

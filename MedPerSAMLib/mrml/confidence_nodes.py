@@ -9,7 +9,7 @@ from vtk.util import numpy_support
 
 from MedPerSAMLib.core.task import Propagation
 
-_SEGMENT, _SEGMENTATION = "MedPerSAM.SegmentID", "MedPerSAM.SegmentationID"
+_SEGMENT, _SEGMENTATION = "MedPerSAM.SegmentID", "MedPerSAM.Segmentation"
 SLICE, CONFIDENCE, STATE = "Slice", "Confidence", "State"
 """Columns of the table."""
 
@@ -81,16 +81,16 @@ class ConfidenceNodes:
         if node is None:
             node = self._scene.AddNewNodeByClass(kind, name)
             node.SetAttribute(_SEGMENT, segment_id)
-            node.SetAttribute(_SEGMENTATION, self._segmentation.GetID())
+            # A reference, which MRML corrects where the scene is added to another one that uses the same ID.
+            node.SetNodeReferenceID(_SEGMENTATION, self._segmentation.GetID())
         return node
 
     def _find(self, kind: str, segment_id: str):
         nodes = self._scene.GetNodesByClass(kind)
         nodes.UnRegister(None)
-        wanted = (segment_id, self._segmentation.GetID())
         for i in range(nodes.GetNumberOfItems()):
             node = nodes.GetItemAsObject(i)
-            if (node.GetAttribute(_SEGMENT), node.GetAttribute(_SEGMENTATION)) == wanted:
+            if node.GetAttribute(_SEGMENT) == segment_id and node.GetNodeReference(_SEGMENTATION) is self._segmentation:
                 return node
         return None
 

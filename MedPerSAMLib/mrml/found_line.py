@@ -75,7 +75,7 @@ def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
 
 def _line(name: str, annotation: Annotation, parameters) -> str:
     wanted = range(parameters.firstSlice, parameters.lastSlice + 1) if parameters.limitRange else None
-    if wanted is not None and (not len(wanted) or max(wanted) >= annotation.count):
+    if wanted is not None and (not len(wanted) or min(wanted) < 0 or max(wanted) >= annotation.count):
         raise InputError(
             f"{name}: the range {parameters.firstSlice}-{parameters.lastSlice} does not lie in the slices "
             f"0-{annotation.count - 1}; move its ends."

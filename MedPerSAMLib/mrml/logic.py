@@ -9,7 +9,7 @@ import slicer
 
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.task import Propagation, Reference
-from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.errors import InputError, MedPerSAMError
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
 from MedPerSAMLib.mrml.dependencies import missing_packages_named
@@ -85,10 +85,16 @@ class PropagationLogic:
         references = {i: Reference(a.masks, names[i]) for i, a in annotations.items()}
         self._check_range(wanted, annotations)
         check_mask(editor, segmentation)
+        surfaces = []
         if target != NEW_SEGMENTATION:
             self.undo.save(segmentation, volume)
-        targets = make_targets(target, segmentation, annotations, volume)
-        surfaces = [segmentation] if target != NEW_SEGMENTATION and hide_surface(segmentation) else []
+            if hide_surface(segmentation):  # before anything is written, or each slice would make it anew
+                surfaces.append(segmentation)
+        try:
+            targets = make_targets(target, segmentation, annotations, volume)
+        except MedPerSAMError:
+            show_surfaces(surfaces)
+            raise
         self._keep_only({(t.segmentation.GetID(), t.segment_id) for t in targets.values()})
         run_id, structures = f"run {next(self._numbers)}", {}
         for key, annotation in annotations.items():

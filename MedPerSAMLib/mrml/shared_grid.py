@@ -98,8 +98,10 @@ def pad_to(labels: slicer.vtkOrientedImageData, extent) -> None:
     new[tuple(into)] = old[tuple(out_of)]
     scalars = numpy_support.numpy_to_vtk(new.reshape(-1), deep=False)
     scalars.SetName(labels.GetPointData().GetScalars().GetName())
-    labels.SetExtent(list(extent))
-    labels.GetPointData().SetScalars(scalars)
+    # Each of the two tells observers at once; in this order they never find fewer voxels than the extent promises.
+    steps = [lambda: labels.GetPointData().SetScalars(scalars), lambda: labels.SetExtent(list(extent))]
+    for step in steps if new.size >= old.size else reversed(steps):
+        step()
     labels.Modified()
 
 

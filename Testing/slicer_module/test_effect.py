@@ -79,6 +79,15 @@ def test_it_shows_what_was_found(effect):
     assert effect.scriptedEffect.name == "Propagate slice" and not effect.icon().isNull() and effect.helpText()
 
 
+def test_an_effect_whose_editor_is_gone_hears_nothing_more(effect):
+    effect, *_, widget = effect
+    effect.foundLabel.setText("as it was")
+    effect.cleanup()
+    widget.presenter.inputs_changed()
+    assert effect.foundLabel.text() == "as it was" and effect.presenter is None and not effect.timer.isActive()
+    type(effect)(ScriptedEffect(None)).cleanup()  # one that was only registered
+
+
 def test_propagate_and_take_back(effect):
     effect, volume, segmentation, ball, widget = effect
     before = read_mask(segmentation, "Liver", volume)

@@ -270,6 +270,18 @@ def test_panel_is_pictured_in_each_phase(case, tmp_path):
     picture("failed")
 
 
+def test_the_range_cannot_be_made_negative_and_a_closed_panel_is_disconnected(case):
+    widget, *_ = case
+    ui, parameters = widget.ui, widget._parameters
+    assert (ui.firstSliceSpin.minimum(), ui.lastSliceSpin.minimum()) == (0, 0)
+    parameters.limitRange, parameters.firstSlice = True, -5
+    widget.presenter.inputs_changed()
+    assert not widget.presenter.state.ready and "does not lie in the slices" in widget.presenter.state.found
+    parameters.limitRange, parameters.firstSlice = False, 0
+    widget.cleanup()
+    assert not parameters._gui
+
+
 def test_entering_again_keeps_the_wrapped_parameter_node(case):
     widget, *_ = case
     before = widget._parameters

@@ -59,15 +59,22 @@ def _wrap(cls: type, reader: Callable) -> type:
         def RemoveObserver(self, tag) -> None:
             self.parameterNode.RemoveObserver(tag)
 
-        def connectGui(self, ui) -> int:
-            for widget in vars(ui).values():
-                name = widget.property("SlicerParameterName")
-                if name:
-                    self._gui.append((widget, name, _connect(self, name, *reader(widget)[:2])))
+        def connectGui(self, ui) -> None:
+            """As in Slicer, it gives no tag, so that nothing can disconnect it."""
+            named = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
+            self.connectParametersToGui({name: widget for name, widget in named.items() if name})
+
+        def connectParametersToGui(self, widgets) -> int:
+            for name, widget in widgets.items():
+                if hasattr(widget, "setRange") and isinstance(getattr(self, name), int):
+                    widget.setRange(-(2**31), 2**31 - 1)  # as in Slicer, where the parameter has no limits
+                self._gui.append((widget, name, _connect(self, name, *reader(widget)[:2])))
             self._show()
             return 1
 
         def disconnectGui(self, tag) -> None:
+            if tag is None:
+                return
             for widget, _, (signal, slot) in self._gui:
                 signal.disconnect(slot)
             self._gui.clear()
