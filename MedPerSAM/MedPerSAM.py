@@ -144,7 +144,8 @@ class MedPerSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.presenter is not None:
             self.timer.stop()
             self._set_parameter_node(None)
-            self.presenter.close()
+            # A step on a CPU may take seconds, and a thread that still runs while Python ends may crash it.
+            self.presenter.close(timeout_s=10.0)
             self.presenter = None
         self.removeObservers()
 
