@@ -71,3 +71,26 @@ class CallbackProgress(Progress):
     def note(self, sentence: str) -> None:
         if self._on_note is not None:
             self._on_note(sentence)
+
+
+class Relay(Progress):
+    """Passes everything on; what listens in or changes something overrides that part.
+
+    Args:
+        listener: told everything, and asked whether to stop.
+    """
+
+    def __init__(self, listener: Progress) -> None:
+        self._listener = listener
+
+    def cancelled(self) -> bool:
+        return self._listener.cancelled()
+
+    def on_step(self, phase: str, done: int, total: int) -> None:
+        self._listener.on_step(phase, done, total)
+
+    def note(self, sentence: str) -> None:
+        self._listener.note(sentence)
+
+    def slice_done(self, index: int, mask: np.ndarray, confidence: float) -> None:
+        self._listener.slice_done(index, mask, confidence)

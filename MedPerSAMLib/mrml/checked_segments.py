@@ -7,7 +7,7 @@ import slicer
 from MedPerSAMLib.errors import MedPerSAMError
 from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.choices import Parameters
-from MedPerSAMLib.mrml.segment_reader import stored_labels
+from MedPerSAMLib.mrml.segment_reader import segment_ids, stored_labels
 from MedPerSAMLib.mrml.volume_reader import voxels
 
 LOOK_VOXELS = 300_000_000
@@ -59,9 +59,3 @@ def drawn_segments(
         except MedPerSAMError:  # the line of what was found tells why, as soon as the user checks it
             continue
     return drawn
-
-
-def segment_ids(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
-    """All segments' IDs, in order."""
-    content = segmentation.GetSegmentation()
-    return [content.GetNthSegmentID(i) for i in range(content.GetNumberOfSegments())]

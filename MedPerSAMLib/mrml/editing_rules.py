@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from MedPerSAMLib.errors import InputError
-from MedPerSAMLib.mrml.segment_reader import read_slice
+from MedPerSAMLib.mrml.segment_reader import read_slice, segment_ids
 from MedPerSAMLib.mrml.targets import Target
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
 
@@ -19,7 +19,7 @@ from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
 def check_mask(editor: slicer.vtkMRMLSegmentEditorNode | None, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     """Raise InputError if the editor's editable area names a segment that is not there."""
     single = slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
-    if editor is not None and editor.GetMaskMode() == single and editor.GetMaskSegmentID() not in _ids(segmentation):
+    if editor is not None and editor.GetMaskMode() == single and editor.GetMaskSegmentID() not in segment_ids(segmentation):
         raise InputError("Segment Editor's mask names a segment that is not there; choose its Editable area anew.")
 
 
@@ -88,11 +88,6 @@ class EditingRules:
         display = segmentation.GetDisplayNode()
         return [
             other
-            for other in _ids(segmentation)
+            for other in segment_ids(segmentation)
             if other not in self._own and (not visible_only or display is None or display.GetSegmentVisibility(other))
         ]
-
-
-def _ids(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
-    content = segmentation.GetSegmentation()
-    return [content.GetNthSegmentID(i) for i in range(content.GetNumberOfSegments())]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import slicer
 
 from MedPerSAMLib.core.learn.learners import DEFAULT_LEARNER, learner
-from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.progress import Progress, Relay
 from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.errors import Cancelled, InputError, MedPerSAMError
 from MedPerSAMLib.mrml.annotated_slices import drawn_slices
@@ -64,21 +64,12 @@ class FitPlan:
         return fit_profile(order, _WithoutChecks(listener), keep)
 
 
-class _WithoutChecks(Progress):
+class _WithoutChecks(Relay):
     """Passes everything on but the steps of the short checks between training steps, which would let the bar jump."""
-
-    def __init__(self, listener: Progress) -> None:
-        self._listener = listener
-
-    def cancelled(self) -> bool:
-        return self._listener.cancelled()
 
     def on_step(self, phase: str, done: int, total: int) -> None:
         if phase != "checking":
             self._listener.on_step(phase, done, total)
-
-    def note(self, sentence: str) -> None:
-        self._listener.note(sentence)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import slicer
 
-from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.progress import Progress, Relay
 from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.errors import InputError, MedPerSAMError
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
@@ -243,7 +243,7 @@ def _orders(array, spacing, annotations, references, wanted, settings) -> list[O
     return orders
 
 
-class Direct(Progress):
+class Direct(Relay):
     """Writes slices as they finish, on the thread that computes them.
 
     Args:
@@ -252,16 +252,8 @@ class Direct(Progress):
     """
 
     def __init__(self, run: PropagationRun, listener: Progress) -> None:
-        self._run, self._listener = run, listener
-
-    def cancelled(self) -> bool:
-        return self._listener.cancelled()
-
-    def on_step(self, phase: str, done: int, total: int) -> None:
-        self._listener.on_step(phase, done, total)
-
-    def note(self, sentence: str) -> None:
-        self._listener.note(sentence)
+        super().__init__(listener)
+        self._run = run
 
     def structure_slice(self, key: str, index: int, mask, confidence: float) -> None:
         if self._run.write(key, index, mask):

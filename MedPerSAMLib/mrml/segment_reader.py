@@ -72,6 +72,12 @@ def segment_of(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) ->
     return segment
 
 
+def segment_ids(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """All segments' IDs, in order."""
+    content = segmentation.GetSegmentation()
+    return [content.GetNthSegmentID(i) for i in range(content.GetNumberOfSegments())]
+
+
 def stored_labels(segment: slicer.vtkSegment) -> slicer.vtkOrientedImageData | None:
     """The label image of the segment's layer, which other segments may share; None while it is empty. Not a copy."""
     labels = segment.GetRepresentation(_binary())

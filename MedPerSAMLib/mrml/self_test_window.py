@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import slicer
 
-from MedPerSAMLib.mrml.checked_segments import segment_ids
 from MedPerSAMLib.mrml.panel_state import BUSY, FINISHED
 from MedPerSAMLib.mrml.sample_data import SAMPLE_NAME, load_sample
-from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.segment_reader import read_mask, segment_ids
 from MedPerSAMLib.mrml.self_test import FAST, require
 from MedPerSAMLib.mrml.targets import SAME_SEGMENT
 

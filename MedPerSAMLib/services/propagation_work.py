@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.progress import Relay
 from MedPerSAMLib.core.task import Propagation, Reference, Volume
 from MedPerSAMLib.services.preload import quiet_imports
 
@@ -127,7 +127,7 @@ STRUCTURES = "structures"
 """The phase whose steps are whole structures; told before each of several structures begins."""
 
 
-class StructureProgress(Progress):
+class StructureProgress(Relay):
     """Passes on one structure's events together with its key.
 
     Args:
@@ -139,20 +139,15 @@ class StructureProgress(Progress):
     """
 
     def __init__(self, key: str, name: str, listener, number: int = 1, count: int = 1) -> None:
-        self._key, self._listener = key, listener
+        super().__init__(listener)
+        self._key = key
         self._before = f"{name} ({number} of {count}): " if count > 1 else ""
-
-    def cancelled(self) -> bool:
-        return self._listener.cancelled()
 
     def on_step(self, phase: str, done: int, total: int) -> None:
         self._listener.on_step(self._before + phase, done, total)
 
     def slice_done(self, index: int, mask: np.ndarray, confidence: float) -> None:
         self._listener.structure_slice(self._key, index, np.array(mask, bool), float(confidence))
-
-    def note(self, sentence: str) -> None:
-        self._listener.note(sentence)
 
 
 def propagate(

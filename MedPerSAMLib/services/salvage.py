@@ -4,34 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.progress import Progress, Relay
 from MedPerSAMLib.core.task import Propagation, Reference, Transfer, Volume
 
 
-class _Relay(Progress):
-    """Passes everything on.
-
-    Args:
-        listener: told everything.
-    """
-
-    def __init__(self, listener: Progress) -> None:
-        self._listener = listener
-
-    def cancelled(self) -> bool:
-        return self._listener.cancelled()
-
-    def on_step(self, phase: str, done: int, total: int) -> None:
-        self._listener.on_step(phase, done, total)
-
-    def note(self, sentence: str) -> None:
-        self._listener.note(sentence)
-
-    def slice_done(self, index: int, mask: np.ndarray, confidence: float) -> None:
-        self._listener.slice_done(index, mask, confidence)
-
-
-class Salvage(_Relay):
+class Salvage(Relay):
     """Listens to one propagation, keeps its slices and passes everything on.
 
     Args:
@@ -66,7 +43,7 @@ class Salvage(_Relay):
         )
 
 
-class TargetSalvage(_Relay):
+class TargetSalvage(Relay):
     """Listens to one transfer, keeps the targets that it hands over as slices, and passes everything on.
 
     Args:

@@ -36,3 +36,16 @@ def grey(ball) -> np.ndarray:
     """(20, 24, 28) int16 voxels that show the ball, with a little noise."""
     noise = np.random.default_rng(0).normal(0, 8, ball.shape)
     return (100 * ball + noise).astype(np.int16)
+
+
+@pytest.fixture
+def module(scene, tmp_path, monkeypatch):
+    """MedPerSAM.py on stand-ins, with a fresh parameter node and no models but the embedded one."""
+    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+    import qt_stand_ins
+
+    monkeypatch.setenv("MEDPERSAM_HOME", str(tmp_path))
+    kept = scene.GetSingletonNode("MedPerSAM", "vtkMRMLScriptedModuleNode")
+    if kept is not None:
+        scene.RemoveNode(kept)
+    return qt_stand_ins.module()

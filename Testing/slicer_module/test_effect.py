@@ -12,7 +12,6 @@ import slicer
 
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
 
-import qt_stand_ins
 from fakes import FakeJobs
 
 from MedPerSAMLib.mrml.segment_reader import read_mask
@@ -33,14 +32,9 @@ class ScriptedEffect:
 
 
 @pytest.fixture
-def effect(scene, grey, ball, tmp_path, monkeypatch):
+def effect(scene, module, grey, ball, monkeypatch):
     """The effect, active on a drawn segment; with volume, segmentation, the mask and the module's jobs."""
-    monkeypatch.setenv("MEDPERSAM_HOME", str(tmp_path))
-    module = qt_stand_ins.module()
     monkeypatch.setattr(module, "Jobs", lambda *_: FakeJobs())
-    kept = scene.GetSingletonNode("MedPerSAM", "vtkMRMLScriptedModuleNode")
-    if kept is not None:
-        scene.RemoveNode(kept)
     widget = module.MedPerSAMWidget()
     widget.setup()
     widget._parameters.method = "copy"

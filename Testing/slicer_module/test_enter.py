@@ -10,19 +10,14 @@ pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
 import qt_stand_ins
 from fakes import FakeJobs
 
-from MedPerSAMLib.mrml.checked_segments import segment_ids
 from MedPerSAMLib.mrml.sample_data import load_sample
+from MedPerSAMLib.mrml.segment_reader import segment_ids
 from MedPerSAMLib.mrml.segment_writer import write_slice
 
 
 @pytest.fixture
-def widget(scene, tmp_path, monkeypatch):
+def widget(module, monkeypatch):
     """The module's widget, set up and not yet entered."""
-    monkeypatch.setenv("MEDPERSAM_HOME", str(tmp_path))
-    module = qt_stand_ins.module()
-    kept = scene.GetSingletonNode("MedPerSAM", "vtkMRMLScriptedModuleNode")
-    if kept is not None:
-        scene.RemoveNode(kept)
     monkeypatch.setattr(module, "Jobs", lambda *_: FakeJobs())
     widget = module.MedPerSAMWidget()
     widget.setup()

@@ -46,13 +46,8 @@ class Editor:
 
 
 @pytest.fixture
-def window(scene, tmp_path, monkeypatch):
+def window(scene, module, monkeypatch):
     """The module's widget and Segment Editor's, found as in Slicer."""
-    monkeypatch.setenv("MEDPERSAM_HOME", str(tmp_path))
-    module = qt_stand_ins.module()
-    kept = scene.GetSingletonNode("MedPerSAM", "vtkMRMLScriptedModuleNode")
-    if kept is not None:
-        scene.RemoveNode(kept)
     node = slicer.vtkMRMLSegmentEditorNode()
     node.SetSingletonTag("SegmentEditor")
     editor = Editor(scene.AddNode(node))

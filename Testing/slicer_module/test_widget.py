@@ -22,13 +22,8 @@ from MedPerSAMLib.services.jobs import FAILED, FINISHED, SLICE, SO_FAR, STEP
 
 
 @pytest.fixture
-def widget(scene, tmp_path, monkeypatch):
+def widget(module, monkeypatch):
     """The module's widget, set up and entered, with jobs whose news the test puts in."""
-    monkeypatch.setenv("MEDPERSAM_HOME", str(tmp_path))
-    module = qt_stand_ins.module()
-    kept = scene.GetSingletonNode("MedPerSAM", "vtkMRMLScriptedModuleNode")
-    if kept is not None:
-        scene.RemoveNode(kept)
     monkeypatch.setattr(module, "Jobs", lambda *_: FakeJobs())
     widget = module.MedPerSAMWidget()
     widget.setup()

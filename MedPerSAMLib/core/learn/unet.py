@@ -25,8 +25,7 @@ class UNet(nn.Module):
     """Ronneberger's U-Net with batch normalisation, at the resolution of the masks.
 
     [I] With features it is our convolutional head (``autosam-cnn``). The paper's own (``plain_head``) sees the embedding alone,
-    whose grid is a quarter as fine as the masks: on the embedded model outlines come out coarse, and what frozen features do not
-    tell it cannot learn.
+    whose grid is a quarter as fine as the masks.
 
     Args:
         classes: structures.

@@ -11,7 +11,7 @@ from MedPerSAMLib.core.features import Window
 from MedPerSAMLib.core.propagate.chain import Fields
 
 _REACH = 3.0
-"""Slices over which the anchor's say falls to a third: a single warp over many slices finds another organ."""
+"""Slices over which the anchor's say falls to a third."""
 
 _LIMIT = 3.0
 """Log-odds of a pixel that is certain."""
