@@ -19,6 +19,7 @@ from MedPerSAMLib.core.learn.parts import load_weights, loss_of
 from MedPerSAMLib.core.learn.settings import FitSettings
 from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.repeatable import repeatable
 
 _WARM_UP = 20
 """Steps over which the learning rate rises."""
@@ -99,7 +100,7 @@ class Training:
         s, state = self._settings, self.state
         every, losses = max(1, s.steps // s.checks), []
         # Denormal numbers make a CPU's convolutions many times slower.
-        with _flushed_denormals(), torch.enable_grad():
+        with _flushed_denormals(), repeatable(self._device), torch.enable_grad():
             while not state.finished:
                 progress.step(phase, state.steps, s.steps)
                 losses.append(self._step(state.steps))
