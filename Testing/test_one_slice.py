@@ -22,7 +22,7 @@ from MedPerSAMLib.core.methods.med_persam import MedPerSAM, Settings
 from MedPerSAMLib.core.methods.one_slice import OneSliceMethodSettings
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.progress import CallbackProgress, Progress
-from MedPerSAMLib.core.propagate.chain import joined
+from MedPerSAMLib.core.propagate.chain import Question, Said, joined
 from MedPerSAMLib.core.propagate.local_part import Belief
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts
 from MedPerSAMLib.core.session import VolumeSession
@@ -162,8 +162,11 @@ def test_refiners_add_up_and_one_without_an_answer_is_left_out():
     window = (slice(0, 2), slice(0, 2))
 
     def saying(value, **signs):
-        return lambda index, carried, window: (None if value is None else np.full((2, 2), value), signs)
+        return lambda questions: [
+            Said(None if value is None else np.full((2, 2), value + question.index), signs) for question in questions
+        ]
 
-    log_odds, signs = joined([saying(1.0, a=0.1), saying(None, b=0.2), saying(2.0)])(0, np.ones((2, 2), bool), window)
-    assert (log_odds == 3).all() and signs == {"a": 0.1, "b": 0.2}
-    assert joined([saying(None)])(0, np.ones((2, 2), bool), window)[0] is None and joined([]) is None
+    questions = [Question(index, np.ones((2, 2), bool), window) for index in (0, 10)]
+    first, second = joined([saying(1.0, a=0.1), saying(None, b=0.2), saying(2.0)])(questions)
+    assert (first.log_odds == 3).all() and (second.log_odds == 23).all() and first.signs == {"a": 0.1, "b": 0.2}
+    assert joined([saying(None)])(questions)[0].log_odds is None and joined([]) is None

@@ -6,7 +6,7 @@ import pytest
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.progress import Progress
-from MedPerSAMLib.core.propagate.chain import ChainParts, Link
+from MedPerSAMLib.core.propagate.chain import ChainParts, Link, Said
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.drift import drift_corrections
@@ -165,8 +165,8 @@ class _LooksUntil:
         return np.full(shape, 2.0 if index <= self._last else -2.0, np.float32)
 
 
-def _always_finds(index, carried, window):
-    return np.where(carried, 3.0, -3.0)[window].astype(np.float32), {}
+def _always_finds(questions):
+    return [Said(np.where(carried, 3.0, -3.0)[window].astype(np.float32), {}) for _, carried, window in questions]
 
 
 def test_a_refiner_that_always_finds_something_does_not_hold_a_structure_beyond_its_end():
@@ -183,6 +183,22 @@ def test_a_refiner_that_always_finds_something_does_not_hold_a_structure_beyond_
         found[support] = run_chains(sides, layout, grid, reference, 7, 0.0, Progress()).mask.sum(axis=(1, 2))
     assert (found[0.3][:4] > 0.9 * disc.sum()).all() and not found[0.3][4:].any()
     assert (found[0.0] > 0.9 * disc.sum()).all()
+
+
+def test_both_directions_ask_their_refiner_together():
+    disc, asked = _disc(40, 40, 15), []
+
+    def refiner(questions):
+        asked.append([question.index for question in questions])
+        return _always_finds(questions)
+
+    parts = ChainParts(
+        np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(9), 0.5, refiner, StepSettings(), None, 4.0, 1.0
+    )
+    layout = Layout.of(range(7), {2: disc})
+    grid = WorkingGrid.of((80, 80), (1.0, 1.0))
+    run_chains(Sides(layout, lambda _known: parts), layout, grid, Reference({2: disc}), 7, 0.0, Progress())
+    assert asked == [[3, 1], [4, 0], [5], [6]]
 
 
 def test_outline_distances_are_bounded_far_from_the_outline():

@@ -73,14 +73,19 @@ class Embedder:
 
     def embed(self, indices: Sequence[int], frame: Frame, progress: Progress | None = None) -> torch.Tensor:
         """(len(indices), C, e, e) float32 embeddings; slices embedded before are not encoded again."""
-        keys = [(self._content, int(index), frame) for index in indices]
+        return self.embed_each([(index, frame) for index in indices], progress)
+
+    def embed_each(self, seen: Sequence[tuple[int, Frame]], progress: Progress | None = None) -> torch.Tensor:
+        """As :meth:`embed` for (slice index, frame), each slice in its own frame; what is missing is encoded in batches."""
+        keys = [(self._content, int(index), frame) for index, frame in seen]
         found = {key: self._store.get(key) for key in keys}
         missing = [key for key in dict.fromkeys(keys) if found[key] is None]
         for start in range(0, len(missing), self._predictor.batch):
             part = missing[start : start + self._predictor.batch]
             if progress is not None:
                 progress.step("encoding slices", start, len(missing))
-            for key, embedding in zip(part, self._predictor.encode(self.frames([k[1] for k in part], frame))):
+            frames = torch.cat([self.frames([index], frame) for _, index, frame in part])
+            for key, embedding in zip(part, self._predictor.encode(frames)):
                 # Half precision, as stores keep it, so that a first and a second run see the same numbers.
                 found[key] = embedding.half().float()
                 self._store.put(key, found[key])

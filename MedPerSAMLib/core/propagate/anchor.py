@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from MedPerSAMLib.core.features import Window
-from MedPerSAMLib.core.propagate.chain import Fields
+from MedPerSAMLib.core.propagate.chain import Fields, Question, Said
 
 _REACH = 3.0
 """Slices over which the anchor's say falls to a third."""
@@ -29,9 +28,13 @@ class Anchor:
     def __init__(self, fields: Fields, masks: Mapping[int, np.ndarray], weight: float) -> None:
         self._fields, self._masks, self._weight = fields, masks, weight
 
-    def __call__(self, index: int, carried: np.ndarray, window: Window) -> tuple[np.ndarray, dict[str, float]]:
-        """Weighted log-odds in the window."""
+    def __call__(self, questions: Sequence[Question]) -> list[Said]:
+        """Weighted log-odds in the windows."""
+        return [self._about(question) for question in questions]
+
+    def _about(self, question: Question) -> Said:
+        index, _, window = question
         start = min(self._masks, key=lambda known: abs(known - index))
         warped = self._fields.carry(self._masks[start], start, index)[window]
         weight = self._weight * math.exp(-abs(index - start) / _REACH)
-        return weight * _LIMIT * (2 * warped - 1), {}
+        return Said(weight * _LIMIT * (2 * warped - 1), {})

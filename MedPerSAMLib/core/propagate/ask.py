@@ -101,19 +101,19 @@ class Questioner:
         self.prototypes: list[Prototype] = []
         """What the structure's embedding looks like; empty where nothing is known of it."""
 
-    def ask(self, index: int, mask: np.ndarray, sharpness: float) -> Answer:
-        """SAM's mask on slice ``index``, prompted by a non-empty (rows, columns) bool mask on the working grid."""
-        return self.ask_all([(index, mask, sharpness)])[0]
-
     def ask_all(self, questions: Sequence[tuple[int, np.ndarray, float]]) -> list[Answer]:
-        """As :meth:`ask` for many (index, mask, sharpness), decoded together, which is faster."""
+        """SAM's masks on slices, each prompted by a non-empty (rows, columns) bool mask on the working grid.
+
+        Args:
+            questions: (slice index, mask, logits of the mask prompt); encoded and decoded together.
+        """
         batch = self._predictor.batch
         parts = (questions[start : start + batch] for start in range(0, len(questions), batch))
         return [answer for part in parts for answer in self._ask_batch(part)]
 
     def _ask_batch(self, questions: Sequence[tuple[int, np.ndarray, float]]) -> list[Answer]:
         frames = [self._frames(mask) for _, mask, _ in questions]
-        embeddings = torch.cat([self._embedder.embed([i], shown) for (i, _, _), (shown, _) in zip(questions, frames)])
+        embeddings = self._embedder.embed_each([(i, shown) for (i, _, _), (shown, _) in zip(questions, frames)])
         size, prompted, prompt_logits = self._predictor.mask_size, [], []
         for (_, mask, sharpness), (_, on_grid) in zip(questions, frames):
             soft = on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])

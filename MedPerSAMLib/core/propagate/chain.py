@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -38,19 +38,50 @@ class Link:
     present: bool = True
 
 
-Refiner = Callable[[int, np.ndarray, Window], tuple[np.ndarray | None, dict[str, float]]]
-"""(slice index, carried mask, window) -> weighted log-odds in the window, or None, and figures about them."""
+class Question(NamedTuple):
+    """What a refiner is asked about.
+
+    Attributes:
+        index: the slice.
+        carried: (rows, columns) bool, the mask as it was carried there, not empty.
+        window: where an answer is wanted.
+    """
+
+    index: int
+    carried: np.ndarray
+    window: Window
+
+
+class Said(NamedTuple):
+    """A refiner's answer.
+
+    Attributes:
+        log_odds: (window rows, window columns) float32, weighted; None where it is no help.
+        signs: figures about it.
+    """
+
+    log_odds: np.ndarray | None
+    signs: dict[str, float]
+
+
+NOTHING_SAID = Said(None, {})
+
+Refiner = Callable[[Sequence[Question]], list[Said]]
+"""Questions of chains that are under way at the same time -> their answers."""
 
 
 def joined(refiners: Sequence[Refiner]) -> Refiner | None:
     """Several refiners as one, whose log-odds add up; None for none."""
 
-    def ask_all(index: int, carried: np.ndarray, window: Window) -> tuple[np.ndarray | None, dict[str, float]]:
-        answers = [refiner(index, carried, window) for refiner in refiners]
-        found = [log_odds for log_odds, _ in answers if log_odds is not None]
-        return sum(found[1:], found[0]) if found else None, {k: v for _, signs in answers for k, v in signs.items()}
+    def ask_all(questions: Sequence[Question]) -> list[Said]:
+        return [_sum(answers) for answers in zip(*(refiner(questions) for refiner in refiners), strict=True)]
 
     return ask_all if refiners else None
+
+
+def _sum(answers: Sequence[Said]) -> Said:
+    found = [answer.log_odds for answer in answers if answer.log_odds is not None]
+    return Said(sum(found[1:], found[0]) if found else None, {k: v for answer in answers for k, v in answer.signs.items()})
 
 
 class Fields(Protocol):
@@ -133,16 +164,20 @@ class Chain:
         self._tracker = PresenceTracker(reference, radius(largest_mask) * parts.pixel, settings)
         self.ended = not self._targets
 
-    def advance(self) -> Link | None:
-        """Do the next slice; None once the structure, or the range, has ended."""
-        if self.ended:
-            return None
-        target = self._targets[len(self.links)]
-        link = self._follow(target)
+    def question(self) -> Question | None:
+        """What is to be known about the next slice; None once the structure, or the range, has ended."""
+        question = None if self.ended else self._carried_to(self._targets[len(self.links)])
+        self.ended = question is None
+        return question
+
+    def advance(self, question: Question, said: Said = NOTHING_SAID) -> Link | None:
+        """Do the next slice with the refiner's answer to :meth:`question`; None where the structure has ended."""
+        link = self._follow(question, said)
         if link is None:
             self.ended = True
             return None
         self.links.append(link)
+        target = link.index
         distance = abs(target - self._start) * self._parts.step_pixels * self._parts.pixel
         seen = sight(self._parts, target, link.mask)
         link.evidence = self._tracker.log_odds(seen, distance)
@@ -171,22 +206,27 @@ class Chain:
         if not self._targets or len(self.links) < len(self._targets):
             return None
         following = 2 * self._targets[-1] - (self._targets[-2] if len(self._targets) > 1 else self._start)
-        return self._follow(following) if following in annotated else None
+        question = self._carried_to(following) if following in annotated else None
+        if question is None:
+            return None
+        return self._follow(question, *([] if self._parts.refiner is None else self._parts.refiner([question])))
 
-    def _follow(self, target: int) -> Link | None:
+    def _carried_to(self, target: int) -> Question | None:
+        """The mask carried to a neighbouring slice; None where nothing is left of it."""
         parts = self._parts
         carried = parts.fields.carry(self._mask, self._index, target) > 0.5
         if np.count_nonzero(carried) < LEAST_PIXELS:
             return None
         margin = int(np.ceil(min(parts.step.growth_share * radius(carried), parts.step.growth * parts.step_pixels))) + 4
-        window = window_around(carried, margin)
-        evidence, signs = [], {}
+        return Question(target, carried, window_around(carried, margin))
+
+    def _follow(self, question: Question, said: Said = NOTHING_SAID) -> Link | None:
+        parts, (target, carried, window) = self._parts, question
+        evidence, signs = [], dict(said.signs)
         if parts.appearance_weight:
             evidence.append(parts.appearance_weight * parts.appearance.log_odds(target, window))
-        if parts.refiner is not None:
-            refined, signs = parts.refiner(target, carried, window)
-            if refined is not None:
-                evidence.append(self._support(target, carried) * refined)
+        if said.log_odds is not None:
+            evidence.append(self._support(target, carried) * said.log_odds)
         mask = carried
         if evidence:
             mask = np.zeros_like(carried)

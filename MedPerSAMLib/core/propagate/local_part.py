@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,12 @@ from torch import nn
 
 from MedPerSAMLib.core.appearance import ring_around
 from MedPerSAMLib.core.embeddings import Embedder
-from MedPerSAMLib.core.features import Window
 from MedPerSAMLib.core.frame import Frame, mask_extent
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.learn.inputs import Inputs
 from MedPerSAMLib.core.learn.one_slice import FittedPart, OneSliceSettings, fit_on_copies, window_frame, window_side
 from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.propagate.chain import Question, Said
 from MedPerSAMLib.core.sam.predictor import Predictor
 from MedPerSAMLib.core.session import VolumeSession
 
@@ -102,10 +102,13 @@ class LocalPart:
         side = window_side(list(masks.values()), spacing, learn.extents)
         return cls(fitted, predictor, session.embedder, session.grid, spacing, side, belief)
 
-    def __call__(self, index: int, carried: np.ndarray, window: Window) -> tuple[np.ndarray, dict[str, float]]:
-        """Weighted log-odds in the window around a carried mask, and no figures: the :data:`Refiner` of a chain."""
+    def __call__(self, questions: Sequence[Question]) -> list[Said]:
+        """Weighted log-odds in the windows around carried masks, and no figures: the :data:`Refiner` of a chain."""
         limit = self._belief.limit
-        return self.weight * np.clip(self.log_odds(index, carried)[window], -limit, limit), {}
+        return [
+            Said(self.weight * np.clip(self.log_odds(index, carried)[window], -limit, limit), {})
+            for index, carried, window in questions
+        ]
 
     def log_odds(self, index: int, mask: np.ndarray) -> np.ndarray:
         """(rows, columns) float32 on slice ``index``, seen in a window around a non-empty (rows, columns) bool mask."""

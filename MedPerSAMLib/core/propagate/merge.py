@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from MedPerSAMLib.core.appearance import radius
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.progress import CallbackProgress, Progress
-from MedPerSAMLib.core.propagate.chain import Chain, Fields, Link
+from MedPerSAMLib.core.propagate.chain import NOTHING_SAID, Chain, ChainParts, Fields, Link, Said
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.drift import drift_corrections
@@ -78,14 +78,11 @@ def run_chains(
         done += 1
     while any(not chain.ended for chain in chains):
         _prepare_ahead(fields, chains, CallbackProgress(lambda *_, done=done: progress.step(_FOLLOWING, done, total)))
-        for chain in chains:
-            if chain.ended:
-                continue
+        progress.step(_FOLLOWING, done, total)
+        for link in _advanced([(sides.of(run).parts, chain) for run, chain in zip(layout.runs, chains)]):
             progress.step(_FOLLOWING, done, total)
-            link = chain.advance()
-            if link is not None:
-                done += 1
-                hand_over(link)
+            done += 1
+            hand_over(link)
     for run, chain in zip(layout.runs, chains):
         sides.of(run).chains[run] = chain
     progress.step("putting the slices together", 0, 1)
@@ -98,6 +95,20 @@ def _prepare_ahead(fields: Fields, chains: Sequence[Chain], progress: Progress) 
     if not all(fields.has(chain.ahead(1)) for chain in going):
         slices = max(1, BATCH // (2 * len(going)))
         fields.prepare([pair for chain in going for pair in chain.ahead(slices)], progress)
+
+
+def _advanced(chains: Sequence[tuple[ChainParts, Chain]]) -> Iterator[Link]:
+    """The next link of each chain; those that share a refiner ask it together."""
+    asked = [(parts, chain, chain.question()) for parts, chain in chains]
+    going = [(parts, chain, question) for parts, chain, question in asked if question is not None]
+    answers: dict[int, Iterator[Said]] = {}
+    for parts, _, _ in going:
+        if parts.refiner is not None and id(parts) not in answers:
+            answers[id(parts)] = iter(parts.refiner([question for other, _, question in going if other is parts]))
+    for parts, chain, question in going:
+        link = chain.advance(question, next(answers[id(parts)]) if id(parts) in answers else NOTHING_SAID)
+        if link is not None:
+            yield link
 
 
 class _Blend:

@@ -7,16 +7,16 @@ the annotated slice, without any other label (METHOD.md section 1, calibration a
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from MedPerSAMLib.core.appearance import radius
-from MedPerSAMLib.core.features import Window
 from MedPerSAMLib.core.overlap import dice
-from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
+from MedPerSAMLib.core.propagate.ask import Answer, Questioner, RefinerSettings
+from MedPerSAMLib.core.propagate.chain import Question, Said
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,23 @@ class SamRefiner:
         other.prototypes, moved._questioner = self._questioner.prototypes, other
         return moved
 
-    def __call__(self, index: int, carried: np.ndarray, window: Window) -> tuple[np.ndarray | None, dict[str, float]]:
-        """Weighted log-odds in the window for a carried mask, or None where SAM's answer is no help."""
-        answer = self._questioner.ask(index, carried, self._calibration.sharpness)
+    def __call__(self, questions: Sequence[Question]) -> list[Said]:
+        """Weighted log-odds for carried masks, or None where SAM's answer is no help; all are decoded together."""
+        sharpness = self._calibration.sharpness
+        answers = self._questioner.ask_all([(index, carried, sharpness) for index, carried, _ in questions])
+        return [self._weighed(*pair) for pair in zip(questions, answers)]
+
+    def _weighed(self, question: Question, answer: Answer) -> Said:
+        _, carried, window = question
         found = answer.log_odds > 0
         agreement = dice(found, carried)
         signs = {"predicted_iou": answer.predicted_iou, "agreement": agreement}
         share = np.count_nonzero(found) / np.count_nonzero(carried)
         low, high = self._settings.area_range
         if agreement < self._settings.least_agreement or not low <= share <= high or not self._calibration.weight:
-            return None, signs
+            return Said(None, signs)
         limit = self._settings.limit
-        return self._calibration.weight * np.clip(answer.log_odds[window], -limit, limit), signs
+        return Said(self._calibration.weight * np.clip(answer.log_odds[window], -limit, limit), signs)
 
 
 def _damage(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

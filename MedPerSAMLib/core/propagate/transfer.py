@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings, radius
 from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.grid import WorkingGrid
+from MedPerSAMLib.core.propagate.chain import Question
 from MedPerSAMLib.core.propagate.likeness import Likeness, LikenessSettings
 from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
 from MedPerSAMLib.core.propagate.refiner import SamRefiner
@@ -140,7 +141,7 @@ class ImagePair:
         for number in range(steps):
             evidence = [self._weight * self._looks] if grow else []
             if self._refiner is not None and number in (0, steps - 1):
-                said, signs = self._refiner(0, mask, everything)
+                said, signs = self._refiner([Question(0, mask, everything)])[0]
                 evidence += [] if said is None else [said]
             changed, odds = correct(mask, evidence, self._settings.step_pixels, self._step)
             if not changed.any():

@@ -21,7 +21,7 @@ class Prompts:
 
     Attributes:
         points: (B, N, 2) float, (x, y) in frame pixels.
-        labels: (B, N) 1 positive, 0 negative, -1 padding.
+        labels: (B, N) 1 positive, 0 negative, -1 padding, which has no effect on the answer.
         boxes: (B, 4) float, (x0, y0, x1, y1) in frame pixels.
         mask_logits: (B, 1, m, m) float with m = ``Predictor.mask_size``; positive inside, background about -10.
     """
@@ -98,8 +98,17 @@ def decode(sam: torch.nn.Module, embeddings: torch.Tensor, prompts: Prompts) -> 
     position = sam.prompt_encoder.get_dense_pe()
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output_tokens.expand(len(embeddings), -1, -1), sparse], dim=1)
-    tokens_out, image_out = two_way(decoder.transformer, embeddings + dense, position, tokens)
+    padding = _padding(prompts, len(output_tokens), tokens.shape[1])
+    tokens_out, image_out = two_way(decoder.transformer, embeddings + dense, position, tokens, padding=padding)
     return read_out(decoder, tokens_out, image_out, embeddings.shape)
+
+
+def _padding(prompts: Prompts, before: int, count: int) -> torch.Tensor | None:
+    """(B, count) bool, which tokens stand for padded points, of which the first comes after ``before`` others; None for none."""
+    if prompts.labels is None or not (prompts.labels < 0).any():
+        return None
+    padded = prompts.labels < 0
+    return F.pad(padded, (before, count - before - padded.shape[1]))
 
 
 def read_out(

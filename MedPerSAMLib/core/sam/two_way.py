@@ -18,6 +18,7 @@ def two_way(
     tokens: torch.Tensor,
     bias: torch.Tensor | None = None,
     target: torch.Tensor | float = 0.0,
+    padding: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As ``segment_anything.modeling.TwoWayTransformer.forward``, differentiable, and with PerSAM's guidance where it is given.
 
@@ -28,6 +29,7 @@ def two_way(
         tokens: (B, T, C) output tokens and sparse prompts.
         bias: (B, h * w) added in every head of the tokens' attention to the image in each layer, the same for every token.
         target: (C,) added to all tokens before each layer and in the final attention's query.
+        padding: (B, T) bool, tokens that only fill up a batch and that nothing attends to; None for none.
 
     Returns:
         Tokens (B, T, C) and image (B, h * w, C).
@@ -38,19 +40,39 @@ def two_way(
     for layer in transformer.layers:
         tokens = tokens + target
         if layer.skip_first_layer_pe:
-            tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
+            tokens = attend(layer.self_attn, tokens, tokens, tokens, padding)
         else:
             placed = tokens + known
-            tokens = tokens + layer.self_attn(q=placed, k=placed, v=tokens)
+            tokens = tokens + attend(layer.self_attn, placed, placed, tokens, padding)
         tokens = layer.norm1(tokens)
         placed_image = image + position
         tokens = tokens + read_image(layer.cross_attn_token_to_image, tokens + known, placed_image, image, bias)
         tokens = layer.norm2(tokens)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
-        image = image + write_image(layer.cross_attn_image_to_token, placed_image, tokens + known, tokens)
+        image = image + write_image(layer.cross_attn_image_to_token, placed_image, tokens + known, tokens, padding)
         image = layer.norm4(image)
     final = read_image(transformer.final_attn_token_to_image, tokens + known + target, image + position, image)
     return transformer.norm_final_attn(tokens + final), image
+
+
+def attend(
+    attention: nn.Module,
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    padding: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """``attention(q=queries, k=keys, v=values)`` of (B, T, C); keys and values where ``padding`` (B, T) is true are not seen."""
+    if padding is None:
+        return attention(q=queries, k=keys, v=values)
+    heads = attention.num_heads
+    query, key, value = (
+        project(x).unflatten(2, (heads, -1)).transpose(1, 2)
+        for project, x in ((attention.q_proj, queries), (attention.k_proj, keys), (attention.v_proj, values))
+    )
+    logits = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+    weight = logits.masked_fill(padding[:, None, None], -torch.inf).softmax(3)
+    return attention.out_proj((weight @ value).transpose(1, 2).flatten(2))
 
 
 def read_image(
@@ -76,14 +98,23 @@ def read_image(
     return attention.out_proj(seen + attention.v_proj.bias)
 
 
-def write_image(attention: nn.Module, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """``attention(q=queries, k=keys, v=values)`` for many queries (B, N, C) and few keys and values (B, T, C)."""
+def write_image(
+    attention: nn.Module,
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    padding: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """As :func:`attend` for many queries (B, N, C) and few keys and values (B, T, C)."""
     heads = attention.num_heads
     query = attention.q_proj(queries).unflatten(2, (heads, -1))
     key = attention.k_proj(keys).unflatten(2, (heads, -1)) * query.shape[-1] ** -0.5
     value = attention.v_proj(values).unflatten(2, (heads, -1))
     # (B, heads, T, N): softmax runs along whole rows of the long axis, not over a few numbers at a time.
-    weight = (key.transpose(1, 2) @ query.permute(0, 2, 3, 1)).softmax(2)
+    logits = key.transpose(1, 2) @ query.permute(0, 2, 3, 1)
+    if padding is not None:
+        logits = logits.masked_fill(padding[:, None, :, None], -torch.inf)
+    weight = logits.softmax(2)
     seen = weight.transpose(2, 3) @ value.transpose(1, 2)
     return attention.out_proj(seen.transpose(1, 2).flatten(2))
 
