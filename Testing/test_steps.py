@@ -12,7 +12,7 @@ from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_con
 from MedPerSAMLib.core.propagate.drift import drift_corrections
 from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.merge import run_chains
-from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
+from MedPerSAMLib.core.propagate.place import PlaceSettings, distinctness, place_outline
 from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
 from MedPerSAMLib.core.propagate.sides import Sides
 from MedPerSAMLib.core.propagate.step import FAR, StepSettings, correct, outline_distance, signed_distance
@@ -211,3 +211,12 @@ def test_an_outline_is_moved_and_scaled_to_where_the_image_looks_like_it(place, 
     looks = np.where(_disc(*place, size), 2.0, -2.0).astype(np.float32)
     found, score = place_outline(_disc(40, 40, 10), looks, PlaceSettings())
     assert dice(found, _disc(*place, size)) > 0.8 and score > 0
+
+
+def test_a_structure_is_distinct_where_no_other_place_looks_like_it():
+    own, twin = _disc(40, 30, 8), _disc(40, 60, 8)
+    probability = np.where(own, 0.9, 0.1)
+    assert distinctness(own, probability) > 0.9
+    assert distinctness(own, np.where(twin, 0.9, probability)) < 0.05
+    assert 0.3 < distinctness(own, np.where(twin, 0.5, probability)) < 0.7
+    assert distinctness(own, np.full((80, 80), 0.5)) == 0

@@ -17,7 +17,8 @@ from MedPerSAMLib.core.embeddings import Embedder
 from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.learn.one_slice import OneSliceSettings, untrained_head
-from MedPerSAMLib.core.methods.matched_proposals import MatchedProposals, MatchedSettings
+from MedPerSAMLib.core.methods.matcher import Matcher, MatcherSettings
+from MedPerSAMLib.core.methods.persam import PerSAM, PerSAMSettings
 from MedPerSAMLib.core.methods.slicewise import annotated_mask, open_slices
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.anchor import Anchor
@@ -27,12 +28,18 @@ from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.likeness import Likeness, Window, annotated_windows, image_features
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
 from MedPerSAMLib.core.propagate.merge import MeetingSettings, run_chains
+from MedPerSAMLib.core.propagate.place import distinctness
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.refiner import Calibration, SamRefiner, calibrate
 from MedPerSAMLib.core.propagate.retraining import mean_confidence, trusted_slices
 from MedPerSAMLib.core.propagate.sides import Make, Sides
 from MedPerSAMLib.core.propagate.step import StepSettings
-from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, same_channels, working_image
+from MedPerSAMLib.core.propagate.transfer import (
+    ImagePair,
+    TransferSettings,
+    same_channels,
+    working_image,
+)
 from MedPerSAMLib.core.session import ImageSession, VolumeSession
 from MedPerSAMLib.core.task import Propagation, Reference, Transfer
 from MedPerSAMLib.core.warp.fields import NeighbourFields
@@ -59,10 +66,10 @@ class Settings:
         least_trust: predicted IoU times agreement (or the confidence, without SAM) below which a mask teaches nothing.
         smoothing: Gaussian width of the smoothing across slices, in slices; 0 leaves the outlines as they are.
         appearance_weight: of the appearance's log-odds in a step.
-        matching: propose masks by matched features too, for other images (not for volumes, whose slices are neighbours);
-            needs ``sam`` and ``appearance``.
+        matching: let Matcher and PerSAM propose masks too, for other images (not for volumes, whose slices are neighbours);
+            needs ``sam``.
         likeness: propose the place whose surroundings SAM's features find most alike, for other images; needs ``sam``.
-        step, look, end, meet, refine, carry, matched, tune, head_learn, head_belief: settings of the parts.
+        step, look, end, meet, refine, carry, matcher, persam, tune, head_learn, head_belief: settings of the parts.
     """
 
     sam: bool = True
@@ -82,7 +89,8 @@ class Settings:
     meet: MeetingSettings = MeetingSettings()
     refine: RefinerSettings = RefinerSettings()
     carry: TransferSettings = TransferSettings()
-    matched: MatchedSettings = field(default_factory=MatchedSettings)
+    matcher: MatcherSettings = field(default_factory=MatcherSettings)
+    persam: PerSAMSettings = field(default_factory=PerSAMSettings)
     tune: TuneSettings = TuneSettings()
     head_learn: OneSliceSettings = OneSliceSettings()
     head_belief: Belief = Belief(weight=0.5)
@@ -197,6 +205,8 @@ class MedPerSAM:
         progress.step("learning the appearance", 0, 1)
         planes = [image, image]
         appearance = Appearance(planes, {0: mask}, s.carry.look, session.seed)
+        everything = (slice(0, mask.shape[0]), slice(0, mask.shape[1]))
+        distinct = distinctness(mask, 1 / (1 + np.exp(-appearance.log_odds(0, everything)))) if s.appearance else 0.0
         annotated_refiner = None
         if s.sam:
             asked = self._questioner(session, session.embedder(None), grid, (1.0, 1.0))
@@ -206,10 +216,8 @@ class MedPerSAM:
         if s.likeness and s.sam:
             size = session.predictor.frame_size
             windows = annotated_windows(session.embedder(None), annotated, size, s.carry.likeness)
-        matching = None
-        if s.matching and s.sam and s.appearance:
-            progress.step("trying matched features on copies of the annotated image", 0, 1)
-            matching = MatchedProposals(session, s.matched, progress)
+        others = [Matcher(s.matcher), PerSAM(s.persam)] if s.matching and s.sam else []
+        learned = [other.learn_from(session, progress) for other in others]
         transfers = []
         for number, native in enumerate(session.targets):
             progress.step("carrying the mask", number, len(session.targets))
@@ -225,13 +233,10 @@ class MedPerSAM:
             if windows:
                 likeness = self._likeness(windows, session, number, mask, target.shape[:2])
             pair = ImagePair(
-                image, mask, target, session.warp_network, appearance, weight, refiner, s.carry, s.step, likeness
+                image, mask, target, session.warp_network, appearance, weight, distinct, refiner, s.carry, s.step, likeness
             )
-            best = pair.best()
-            found = None if matching is None else matching.find(number)
-            if found is not None:
-                matched = pair.judged(target_grid.mask_from_native(found), matching.trust)
-                best = max(best, matched, key=lambda proposal: proposal.score)
+            found = [other.find_in(session, what, number).mask for other, what in zip(others, learned)]
+            best = pair.best([target_grid.mask_from_native(one) for one in found])
             transfers.append(Transfer(target_grid.to_native(best.log_odds[None])[0] > 0, best.score))
             progress.slice_done(number, transfers[-1].mask, transfers[-1].confidence)
         return transfers

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.signal import fftconvolve
 
-from MedPerSAMLib.core.appearance import ring_around
+from MedPerSAMLib.core.appearance import radius, ring_around
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,7 @@ def place_outline(mask: np.ndarray, log_odds: np.ndarray, settings: PlaceSetting
         outline = ndimage.map_coordinates(mask.astype(np.float32), places, order=1) > 0.5
         if not outline.any():
             continue
-        ring = ring_around(outline, 0.5)
-        template = outline / outline.sum() - ring / max(1, ring.sum())
-        # Correlation: entry (rows - 1 + dy, columns - 1 + dx) is the score of a shift by (dy, dx).
-        scores = fftconvolve(log_odds, template[::-1, ::-1])
-        shift = [np.arange(scores.shape[axis]) - (mask.shape[axis] - 1) for axis in (0, 1)]
+        scores, shift = _contrasts(outline, log_odds)
         squared = (shift[0][:, None] ** 2 + shift[1][None, :] ** 2) / longest**2
         scores = scores - settings.stay * squared - settings.keep_size * np.log(scale) ** 2
         row, column = np.unravel_index(np.argmax(scores), scores.shape)
@@ -63,3 +59,27 @@ def place_outline(mask: np.ndarray, log_odds: np.ndarray, settings: PlaceSetting
         if scores[row, column] > best_score and moved.any():
             best, best_score = moved, float(scores[row, column])
     return best, best_score
+
+
+def distinctness(mask: np.ndarray, probability: np.ndarray) -> float:
+    """How much less any other place of an image looks like a structure than its own place does, 0..1.
+
+    Args:
+        mask: (rows, columns) bool, where the structure lies; not empty.
+        probability: (rows, columns) 0..1, how much each pixel looks like it.
+    """
+    scores, (down, right) = _contrasts(mask, probability)
+    elsewhere = np.hypot(down[:, None], right[None, :]) > 1.5 * radius(mask)
+    own = scores[mask.shape[0] - 1, mask.shape[1] - 1]
+    return float(np.clip(1 - scores[elsewhere].max() / max(own, 1e-6), 0, 1))
+
+
+def _contrasts(outline: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The mean of values inside a shifted outline less that in the ring around it, and the shifts down and to the right.
+
+    The result has a row for every shift down and a column for every shift to the right.
+    """
+    ring = ring_around(outline, 0.5)
+    template = outline / outline.sum() - ring / max(1, ring.sum())
+    scores = fftconvolve(values, template[::-1, ::-1])
+    return scores, tuple(np.arange(scores.shape[axis]) - (outline.shape[axis] - 1) for axis in (0, 1))

@@ -2,15 +2,15 @@
 
 Three proposals are made: the annotated outline where it lies, warped onto the target; the outline moved to where the target looks
 like the structure, warped, and grown by its looks; and the outline moved to where SAM's features find its surroundings most alike,
-warped. SAM is asked about each, and the proposal that the signs speak for is kept. A mask from elsewhere, as of matched features,
-takes its place where its signs and its trust speak more for it: no label of the target is needed.
+warped. Masks from elsewhere, as of matched features, come beside them. SAM is asked about each, and the one that the signs speak for
+is kept. Which signs tell, looks or place, differs from structure to structure; the annotated image says so: no label of the target is
+needed.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,9 @@ from MedPerSAMLib.core.propagate.refiner import SamRefiner
 from MedPerSAMLib.core.propagate.step import StepSettings, correct
 from MedPerSAMLib.core.warp.network import WarpNetwork, warp
 
+_LEAST = 0.01
+"""A sign counts as no less, so that one alone rules nothing out."""
+
 
 @dataclass(frozen=True)
 class TransferSettings:
@@ -38,8 +41,10 @@ class TransferSettings:
         look: the appearance across images, whose brightness differs.
         place: how places and sizes are tried by looks.
         likeness: how they are found by SAM's features.
-        least_score: log-odds by which a place must look more like the structure than its surroundings do, for the outline to
-            be moved there: where looks do not tell, the annotated place is the better guess.
+        predicted_iou, agreement: powers of what SAM thinks of its mask, and of its agreement with what it was asked about, in a
+            proposal's score [V: as ``placing``].
+        placing: power of the place where the looks tell nothing, beside 1 of the looks where they tell all [V: 8 targets of each of
+            three references in six sets of pictures and two of slices].
         growth_steps: corrections by appearance and SAM of a proposal.
         step_pixels: how much a correction may change, as a distance between slices would.
     """
@@ -48,7 +53,9 @@ class TransferSettings:
     look: AppearanceSettings = AppearanceSettings(steps=300, unlabelled=0.0)
     place: PlaceSettings = PlaceSettings()
     likeness: LikenessSettings = field(default_factory=LikenessSettings)
-    least_score: float = 2.5
+    predicted_iou: float = 2.0
+    agreement: float = 0.5
+    placing: float = 4.0
     growth_steps: int = 5
     step_pixels: float = 6.0
 
@@ -60,17 +67,12 @@ class Proposal:
     Attributes:
         mask: (rows, columns) bool, not empty.
         log_odds: (rows, columns) float32.
-        signs: figures in 0..1 that speak for it.
+        score: what speaks for it, 0..1; also the confidence of the result.
     """
 
     mask: np.ndarray
     log_odds: np.ndarray
-    signs: dict[str, float]
-
-    @property
-    def score(self) -> float:
-        """Product of the signs, 0..1; also the confidence of the result."""
-        return float(np.prod([max(0.01, min(1.0, value)) for value in self.signs.values()]))
+    score: float
 
 
 class ImagePair:
@@ -81,7 +83,9 @@ class ImagePair:
         mask: (rows, columns) bool of the annotated image.
         network: the warping network; None leaves proposals unwarped.
         appearance: trained on ``image`` as index 0; the target is its index 1.
-        appearance_weight: of its log-odds; 0 proposes the warped outline only.
+        appearance_weight: of its log-odds; 0 makes no use of the looks.
+        distinct: how much less any other place of the annotated image looks like the structure, 0..1: by so much the looks count,
+            and the place by the rest.
         refiner: SAM about the target; None leaves SAM out.
         settings: how.
         step: how far a proposal is believed.
@@ -96,6 +100,7 @@ class ImagePair:
         network: WarpNetwork | None,
         appearance: Appearance,
         appearance_weight: float,
+        distinct: float,
         refiner: SamRefiner | None,
         settings: TransferSettings,
         step: StepSettings,
@@ -104,34 +109,23 @@ class ImagePair:
         self._likeness = likeness
         self._image, self._mask, self._target = _grey(image), mask, _grey(target)
         self._network, self._refiner, self._settings, self._step = network, refiner, settings, step
-        self._weight = appearance_weight
+        self._weight, self._distinct = appearance_weight, distinct
         self._looks = appearance.log_odds(1, (slice(0, target.shape[0]), slice(0, target.shape[1])))
         self._probability = 1 / (1 + np.exp(-self._looks))
 
-    def best(self) -> Proposal:
-        """Of the carried proposals, the one that the signs speak for."""
+    def best(self, elsewhere: Sequence[np.ndarray] = ()) -> Proposal:
+        """The proposal that the signs speak for, of those carried and of the (rows, columns) bool masks from ``elsewhere``."""
         start = _resized(self._mask, self._target.shape)
         proposals = [self._finish(self._warped(start), grow=False)]
+        proposals += [self._finish(mask, grow=False) for mask in elsewhere if mask.any()]
         if self._weight:
-            placed, score = place_outline(start, self._looks, self._settings.place)
-            if score >= self._settings.least_score:
-                proposals.append(self._finish(self._warped(placed), grow=True))
+            placed, _ = place_outline(start, self._looks, self._settings.place)
+            proposals.append(self._finish(self._warped(placed), grow=True))
         if self._likeness is not None:
             placed = self._moved(*self._likeness.best())
             if placed.any():
                 proposals.append(self._finish(self._warped(placed), grow=False))
-        # Among outlines that only lie elsewhere, the place counts twice.
-        return max(proposals, key=lambda proposal: proposal.score * proposal.signs.get("place", 1.0))
-
-    def judged(self, found: np.ndarray, trust: float) -> Proposal:
-        """A proposal from elsewhere, refined by SAM and with the same signs as the carried ones.
-
-        Args:
-            found: (rows, columns) bool on the target's working grid, not empty.
-            trust: how good such masks are, 0..1; its root is one of the signs.
-        """
-        other = self._finish(found, grow=False)
-        return dataclasses.replace(other, signs={**other.signs, "trust": trust**0.5})
+        return max(proposals, key=lambda proposal: proposal.score)
 
     def _finish(self, mask: np.ndarray, grow: bool) -> Proposal:
         signs: dict[str, float] = {}
@@ -147,12 +141,17 @@ class ImagePair:
             if not changed.any():
                 break
             mask, log_odds = changed, odds
+        return Proposal(mask, log_odds, self._score(mask, signs))
+
+    def _score(self, mask: np.ndarray, signs: Mapping[str, float]) -> float:
+        """What speaks for a mask, 0..1: SAM's signs, its looks, and its place."""
+        powers = {"predicted_iou": self._settings.predicted_iou, "agreement": self._settings.agreement}
+        counted = [(signs[name], power) for name, power in powers.items() if name in signs]
         if self._weight:
-            # The root: looks of another patient's image differ, so they say less than the place does.
-            signs = {**signs, "looks": expected_dice(mask, self._probability) ** 0.5}
+            counted.append((expected_dice(mask, self._probability), self._distinct))
         if self._likeness is not None:
-            signs = {**signs, "place": self._likeness.at(mask)}
-        return Proposal(mask, log_odds, signs or {"warp": 0.5})
+            counted.append((self._likeness.at(mask), self._settings.placing * (1 - self._distinct)))
+        return math.prod(min(1.0, max(_LEAST, value)) ** power for value, power in counted) if counted else 0.5
 
     def _moved(self, centre: tuple[int, int], scale: float) -> np.ndarray:
         """The annotated outline at a place of the target's working grid, ``scale`` times as large in its image."""

@@ -1,0 +1,106 @@
+"""Which of several proposals on another image is kept: by what SAM says, by looks, and by place."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from MedPerSAMLib.core.methods.matcher import Matcher
+from MedPerSAMLib.core.methods.med_persam import MedPerSAM, Settings
+from MedPerSAMLib.core.methods.persam import PerSAM
+from MedPerSAMLib.core.overlap import dice
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.propagate.step import StepSettings
+from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, expected_dice
+from MedPerSAMLib.core.session import ImageSession
+from MedPerSAMLib.core.task import Transfer
+from MedPerSAMLib.core.warp.network import load_warp
+from MedPerSAMLib.services.models.load import load_predictor
+from MedPerSAMLib.weights import weights_path
+
+ROWS, COLUMNS = np.mgrid[:64, :80]
+
+
+def _disc(row, column, size):
+    return (ROWS - row) ** 2 + (COLUMNS - column) ** 2 < size**2
+
+
+ANNOTATED, RIGHT, WRONG = _disc(32, 40, 12), _disc(20, 60, 12), _disc(50, 10, 8)
+IMAGE = np.where(ANNOTATED, 0.8, 0.2).astype(np.float32)
+
+
+def test_expected_dice_wants_all_of_what_looks_right_and_nothing_else():
+    probability = np.where(ANNOTATED, 0.9, 0.05)
+    whole = expected_dice(ANNOTATED, probability)
+    assert whole > max(expected_dice(_disc(32, 40, 6), probability), expected_dice(_disc(32, 40, 24), probability))
+    assert expected_dice(np.zeros(IMAGE.shape, bool), probability) == 0
+
+
+class _Looks:
+    """An appearance by which one mask looks like the structure."""
+
+    def __init__(self, mask):
+        self._log_odds = np.where(mask, 3.0, -3.0).astype(np.float32)
+
+    def log_odds(self, index, window):
+        return self._log_odds[window]
+
+    def contrast(self, index, mask):
+        return 0.5
+
+
+class _Likes:
+    """A likeness by which one mask lies where the structure should."""
+
+    def __init__(self, mask):
+        self._mask = mask
+
+    def best(self):
+        return tuple(np.argwhere(self._mask).mean(axis=0)), 1.0
+
+    def at(self, mask):
+        return dice(mask, self._mask)
+
+
+def _pair(looks, distinct, likeness=None):
+    return ImagePair(
+        IMAGE, ANNOTATED, IMAGE, None, _Looks(looks), 0.5, distinct, None, TransferSettings(), StepSettings(), likeness
+    )
+
+
+def test_a_mask_from_elsewhere_wins_where_the_target_looks_like_the_structure_there():
+    own = _pair(RIGHT, 1.0).best()
+    found = _pair(RIGHT, 1.0).best([WRONG, np.zeros(IMAGE.shape, bool), RIGHT])
+    assert (found.mask == RIGHT).all() and 1 >= found.score >= own.score
+
+
+@pytest.mark.parametrize(("distinct", "kept"), [(0.9, RIGHT), (0.1, WRONG)])
+def test_looks_count_where_they_find_the_annotated_structure_and_the_place_elsewhere(distinct, kept):
+    # By its looks it is here, by its place there.
+    found = _pair(RIGHT, distinct, _Likes(WRONG)).best([RIGHT, WRONG])
+    assert dice(found.mask, kept) > 0.8
+
+
+@pytest.mark.parametrize("finder", [Matcher, PerSAM])
+def test_transfer_weighs_what_others_find(monkeypatch, finder):
+    elsewhere, asked = _disc(14, 14, 12), []
+
+    def find_in(self, session, learned, number):
+        asked.append(type(self))
+        return Transfer(elsewhere if type(self) is finder else np.zeros(IMAGE.shape, bool), 0.5)
+
+    for kind in (Matcher, PerSAM):
+        monkeypatch.setattr(kind, "find_in", find_in)
+    settings = Settings(likeness=False)
+    quick = dataclasses.replace(settings.carry, look=dataclasses.replace(settings.carry.look, steps=20))
+    target = np.where(elsewhere, IMAGE.max(), IMAGE.min()).astype(np.float32)
+    session = ImageSession(
+        IMAGE, ANNOTATED, [target], load_predictor("tiny", "cpu").predictor, load_warp(weights_path("warp"))
+    )
+    alone = MedPerSAM(dataclasses.replace(settings, carry=quick, matching=False)).transfer(session, Progress())[0]
+    assert not asked
+    (result,) = MedPerSAM(dataclasses.replace(settings, carry=quick)).transfer(session, Progress())
+    assert asked == [Matcher, PerSAM]
+    assert dice(result.mask, elsewhere) > 0.8 and result.confidence >= alone.confidence
