@@ -32,7 +32,7 @@ QUICK = FitSettings(examples=4, steps=4, batch=2, checks=2, most_validation=2, l
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    for method in ("autosam-linear", "autosam-cnn", "unet"):
+    for method in ("autosam-linear", "autosam-cnn", "promise-apm", "unet"):
         monkeypatch.setitem(OF_METHOD, method, QUICK)
         monkeypatch.delitem(OF_SINGLE, method, raising=False)
 
@@ -108,6 +108,18 @@ def test_organs_learned_and_found_again(organs, organs_profile, tmp_path, sample
     out, err = capsys.readouterr()
     assert "liver: " in out and str(output) in out
     assert "\r" not in err, "no rewritten lines where there is no terminal"
+
+
+def test_the_report_of_a_prompting_method_holds_its_points(organs, tmp_path):
+    profile, report = str(tmp_path / "p.safetensors"), tmp_path / "r.json"
+    volume, pair = str(organs / "volume.nrrd"), f"{organs / 'volume.nrrd'}:{organs / 'labels.seg.nrrd'}"
+    assert main(["fit", "--method", "promise-apm", "--train", pair, "-o", profile]) == 0
+    assert main(["apply", profile, volume, "-o", str(tmp_path / "o.nrrd"), "--report", str(report)]) == 0
+    slices = [entry for s in json.loads(report.read_text())["structures"] for entry in s["slices"]]
+    points = [point for entry in slices for point in entry.get("points", ())]
+    assert points and {point["inside"] for point in points} == {True, False}
+    assert all(np.isfinite([point["row"], point["column"]]).all() for point in points)
+    assert all("points" in entry for entry in slices if entry["present"])
 
 
 def test_a_profile_says_what_it_is(organs_profile):

@@ -29,6 +29,12 @@ def test_importing_it_loads_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
 
 
+def test_loading_a_model_imports_no_compiler():
+    code = "import sys\nfrom MedPerSAMLib.services.models.load import load_predictor\nload_predictor()\n"
+    code += "assert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
+
+
 def test_the_embedded_model_is_first_and_default():
     assert registry.DEFAULT == next(iter(REGISTRY)) == "tiny"
     assert REGISTRY["tiny"].embedded

@@ -6,6 +6,8 @@ without such blocks give their own stages [I]: MobileSAM its last three, the emb
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import torch
 from torch.nn import functional as F
 
@@ -14,6 +16,9 @@ from MedPerSAMLib.core.sam.predictor import Predictor
 
 SHARES = (0.5, 0.75, 1.0)
 """Of a ViT's depth: blocks 6, 9 and 12 of 12."""
+
+_WIDTHS: WeakKeyDictionary[Predictor, tuple[int, ...]] = WeakKeyDictionary()
+"""What :func:`level_widths` found; whoever looks at features asks for it with each batch."""
 
 
 def encode_levels(predictor: Predictor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,11 +41,13 @@ def encode_levels(predictor: Predictor, frames: torch.Tensor) -> tuple[torch.Ten
 
 
 def level_widths(predictor: Predictor) -> tuple[int, ...]:
-    """Channels of the three levels."""
-    with torch.inference_mode():
-        frame = torch.zeros(1, 1, predictor.frame_size, predictor.frame_size)
-        _, levels = _run(predictor.sam.image_encoder, predictor.normalise(frame))
-    return tuple(level.shape[1] for level in levels)
+    """Channels of the three levels; encodes an empty frame when first asked."""
+    if predictor not in _WIDTHS:
+        with torch.inference_mode():
+            frame = torch.zeros(1, 1, predictor.frame_size, predictor.frame_size)
+            _, levels = _run(predictor.sam.image_encoder, predictor.normalise(frame))
+        _WIDTHS[predictor] = tuple(level.shape[1] for level in levels)
+    return _WIDTHS[predictor]
 
 
 def _run(encoder: torch.nn.Module, frames: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

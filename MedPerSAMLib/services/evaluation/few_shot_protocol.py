@@ -240,4 +240,5 @@ def _training_details(split: Split) -> dict[str, object]:
 
 def _fit_details(fitted: Fitted) -> dict[str, object]:
     best = max(fitted.curve, key=lambda point: point.dice)
-    return {"fit_steps": fitted.steps, "best_step": best.step, "validation_dice": best.dice}
+    curve = [[point.step, point.loss, point.dice] for point in fitted.curve]
+    return {"fit_steps": fitted.steps, "best_step": best.step, "validation_dice": best.dice, "curve": curve}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from MedPerSAMLib.core.task import Propagation, Volume
+
+if TYPE_CHECKING:
+    from MedPerSAMLib.core.learn.apply import Applied
 
 
 class AppliedSlices:
@@ -31,10 +36,13 @@ class AppliedSlices:
         self._masks[number - 1, index], self._confidence[number - 1, index] = mask, confidence
         self._finished[number - 1, index] = True
 
-    def results(self) -> dict[int, Propagation]:
-        """Class 1..C -> what has been handed over until now."""
+    def applied(self) -> Applied:
+        """What has been handed over until now."""
+        from MedPerSAMLib.core.learn.apply import Applied
+
         note = "The work was stopped before all slices were finished."
-        return {
+        results = {
             row + 1: Propagation(mask, self._confidence[row], mask.any(axis=(1, 2)), self._finished[row], (note,))
             for row, mask in enumerate(self._masks)
         }
+        return Applied(results)

@@ -7,9 +7,8 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import MedPerSAMLib
 from MedPerSAMLib.errors import Cancelled, OutputError
@@ -17,8 +16,10 @@ from MedPerSAMLib.services.interrupt import EXIT_CODE, Interrupt
 from MedPerSAMLib.services.terminal import TerminalProgress
 
 if TYPE_CHECKING:
-    from MedPerSAMLib.core.task import Propagation, Volume
+    from MedPerSAMLib.core.learn.apply import Applied
+    from MedPerSAMLib.core.task import Volume
     from MedPerSAMLib.services.images.grid import Geometry
+    from MedPerSAMLib.services.images.structure import Structure
     from MedPerSAMLib.services.learning.profile import Profile
 
 
@@ -85,16 +86,16 @@ def run(arguments: argparse.Namespace) -> int:
         slices = AppliedSlices(volume, len(profile.labels))
         order = ApplyOrder(profile, volume, arguments.device, arguments.model)
         try:
-            results, finished = apply_profile(order, progress, slices.on_slice).results, True
+            applied, finished = apply_profile(order, progress, slices.on_slice), True
         except (Cancelled, KeyboardInterrupt):
-            results, finished = slices.results(), False
+            applied, finished = slices.applied(), False
         finally:
             progress.clear()
         if not (finished or slices.any_finished):
             print("medpersam: stopped before a slice was finished; nothing was written.", file=sys.stderr)
             return EXIT_CODE
         seconds = time.perf_counter() - began
-        _write(arguments, profile, volume, geometry, results, progress.notes, finished, seconds)
+        _write(arguments, profile, volume, geometry, applied, progress.notes, finished, seconds)
     return 0 if finished else EXIT_CODE
 
 
@@ -118,7 +119,7 @@ def _write(
     profile: Profile,
     volume: Volume,
     geometry: Geometry,
-    results: Mapping[int, Propagation],
+    applied: Applied,
     notes: list[str],
     finished: bool,
     seconds: float,
@@ -127,12 +128,12 @@ def _write(
 
     from MedPerSAMLib.services.images.write_segmentation import partial_path, write_segmentation
     from MedPerSAMLib.services.images.written_together import written_together
-    from MedPerSAMLib.services.report import structure_fields, write_report
+    from MedPerSAMLib.services.report import write_report
 
     structures = profile.structures()
     labels = np.zeros(volume.array.shape, np.min_scalar_type(max(s.value for s in structures.values())))
     for number, structure in structures.items():
-        labels[results[number].mask] = structure.value
+        labels[applied.results[number].mask] = structure.value
     output, report_path, picture_path = (
         (Path(path) if finished else partial_path(path)) if path else None
         for path in (arguments.output, arguments.report, arguments.picture)
@@ -157,8 +158,7 @@ def _write(
         "notes": notes,
         # All structures are found at once, so each took the whole time.
         "structures": [
-            structure_fields(structure, None, results[number], millilitres, seconds)
-            for number, structure in structures.items()
+            _structure_fields(structure, number, applied, millilitres, seconds) for number, structure in structures.items()
         ],
     }
     with written_together(path for path in (output, report_path, picture_path) if path):
@@ -169,12 +169,29 @@ def _write(
             from MedPerSAMLib.services.pictures.montage import volume_montage
 
             title = f"{Path(arguments.volume).name}: {profile.fitted.method}, profile {Path(arguments.profile).name}"
-            by_value = {structure.value: results[number] for number, structure in structures.items()}
+            by_value = {structure.value: applied.results[number] for number, structure in structures.items()}
             volume_montage(volume, geometry, in_order, {}, by_value, title).save(picture_path)
     _print_summary(report)
     for what, path in (("report", report_path), ("picture", picture_path)):
         if path:
             print(f"{what}: {path}")
+
+
+def _structure_fields(
+    structure: Structure, number: int, applied: Applied, millilitres: float, seconds: float
+) -> dict[str, Any]:
+    """What the report of a propagation says, and on each slice the points that SAM was prompted with, where it was."""
+    from MedPerSAMLib.services.report import structure_fields
+
+    fields = structure_fields(structure, None, applied.results[number], millilitres, seconds)
+    for entry in fields["slices"]:
+        points = applied.points.get((number, entry["slice"]))
+        if points is not None:
+            entry["points"] = [
+                {"row": round(float(row), 2), "column": round(float(column), 2), "inside": bool(inside)}
+                for (row, column), inside in zip(points.places, points.labels)
+            ]
+    return fields
 
 
 def _print_summary(report: dict) -> None:

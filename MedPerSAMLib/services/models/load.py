@@ -94,6 +94,8 @@ def load_sam(path: str | Path, entry: ModelEntry | None = None) -> tuple[nn.Modu
     """
     import torch
 
+    from MedPerSAMLib.core.sam.nothing_drawn import nothing_drawn
+
     checkpoint = read_checkpoint(path)
     kind = recognise(checkpoint.shapes, checkpoint.metadata) if entry is None else entry
     if kind is None:
@@ -101,7 +103,8 @@ def load_sam(path: str | Path, entry: ModelEntry | None = None) -> tuple[nn.Modu
             f"The file '{path}' holds no SAM that MedPerSAM knows (its first keys are "
             f"{', '.join(list(checkpoint.tensors)[:3])}); give a checkpoint of ViT-B, ViT-L, ViT-H, MobileSAM or tiny."
         )
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+    # No memory and no random numbers for weights that are replaced at once.
+    with torch.device("meta"), nothing_drawn():
         sam = _build(kind, checkpoint)
     load_weights(sam, checkpoint, kind.name)
     return sam.eval(), kind
