@@ -5,7 +5,7 @@ import torch
 
 from MedPerSAMLib.core import precision as precision_module
 from MedPerSAMLib.core.sam.modeling import sam_modeling
-from MedPerSAMLib.core.sam.predictor import Predictor, Prompts, decode, upsample
+from MedPerSAMLib.core.sam.predictor import Predictor, Prompts, _padding, decode, upsample
 
 SIDE = 64  # frame pixels
 BATCH = 3
@@ -100,6 +100,14 @@ def test_decode_equals_segment_anything(predictor, sam, embeddings, mix, multima
             logits, iou = released(sam, embeddings[i : i + 1], prompts[i : i + 1], multimask)
         torch.testing.assert_close(decoded.logits[i : i + 1], logits, rtol=0, atol=1e-5)
         torch.testing.assert_close(decoded.predicted_iou[i : i + 1], iou.clamp(0, 1), rtol=0, atol=1e-5)
+
+
+def test_padding_is_where_the_tokens_are():
+    # "meta" stands for a GPU, to which prompts come from the CPU; SAM's own prompt encoder does not run there.
+    tokens = torch.zeros(BATCH, 5 + 3 + 2, 32, device="meta")
+    padding = _padding(prompts_of(points=True, boxes=True, padding=True), 5, tokens)
+    assert padding.device.type == "meta" and padding.shape == tokens.shape[:2]
+    assert _padding(prompts_of(points=True), 5, tokens) is None and _padding(prompts_of(boxes=True), 5, tokens) is None
 
 
 def test_one_set_of_prompts_for_every_embedding(predictor, embeddings):

@@ -98,17 +98,17 @@ def decode(sam: torch.nn.Module, embeddings: torch.Tensor, prompts: Prompts) -> 
     position = sam.prompt_encoder.get_dense_pe()
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output_tokens.expand(len(embeddings), -1, -1), sparse], dim=1)
-    padding = _padding(prompts, len(output_tokens), tokens.shape[1])
+    padding = _padding(prompts, len(output_tokens), tokens)
     tokens_out, image_out = two_way(decoder.transformer, embeddings + dense, position, tokens, padding=padding)
     return read_out(decoder, tokens_out, image_out, embeddings.shape)
 
 
-def _padding(prompts: Prompts, before: int, count: int) -> torch.Tensor | None:
-    """(B, count) bool, which tokens stand for padded points, of which the first comes after ``before`` others; None for none."""
+def _padding(prompts: Prompts, before: int, tokens: torch.Tensor) -> torch.Tensor | None:
+    """(B, T) bool, which (B, T, C) tokens stand for padded points, of which the first comes after ``before`` others; None for none."""
     if prompts.labels is None or not (prompts.labels < 0).any():
         return None
-    padded = prompts.labels < 0
-    return F.pad(padded, (before, count - before - padded.shape[1]))
+    padded = (prompts.labels < 0).to(tokens.device)
+    return F.pad(padded, (before, tokens.shape[1] - before - padded.shape[1]))
 
 
 def read_out(
