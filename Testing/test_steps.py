@@ -12,7 +12,7 @@ from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_con
 from MedPerSAMLib.core.propagate.drift import drift_corrections
 from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.merge import run_chains
-from MedPerSAMLib.core.propagate.place import PlaceSettings, distinctness, place_outline
+from MedPerSAMLib.core.propagate.place import PlaceSettings, distinct_looks, distinctness, place_outline
 from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
 from MedPerSAMLib.core.propagate.sides import Sides
 from MedPerSAMLib.core.propagate.step import FAR, StepSettings, correct, outline_distance, signed_distance
@@ -220,3 +220,18 @@ def test_a_structure_is_distinct_where_no_other_place_looks_like_it():
     assert distinctness(own, np.where(twin, 0.9, probability)) < 0.05
     assert 0.3 < distinctness(own, np.where(twin, 0.5, probability)) < 0.7
     assert distinctness(own, np.full((80, 80), 0.5)) == 0
+
+
+def test_looks_that_only_brightness_tells_apart_are_not_distinct():
+    own, twin = _disc(40, 30, 8), _disc(40, 60, 8)
+
+    def looks(image):
+        """As a structure of 0.6 does."""
+        return np.exp(-((image - 0.6) ** 2) / 0.01)
+
+    alone = np.where(own, 0.6, 0.1).astype(np.float32)
+    assert distinct_looks(alone, own, looks) > 0.9
+    # Beside a brighter twin: it is told apart here, and taken for it in darker copies.
+    both = np.where(twin, 0.8, alone).astype(np.float32)
+    assert distinctness(own, looks(both)) > 0.9
+    assert distinct_looks(both, own, looks) < 0.7

@@ -28,7 +28,7 @@ from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.likeness import Likeness, Window, annotated_windows, image_features
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
 from MedPerSAMLib.core.propagate.merge import MeetingSettings, run_chains
-from MedPerSAMLib.core.propagate.place import distinctness
+from MedPerSAMLib.core.propagate.place import distinct_looks
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.refiner import Calibration, SamRefiner, calibrate
 from MedPerSAMLib.core.propagate.retraining import mean_confidence, trusted_slices
@@ -206,7 +206,12 @@ class MedPerSAM:
         planes = [image, image]
         appearance = Appearance(planes, {0: mask}, s.carry.look, session.seed)
         everything = (slice(0, mask.shape[0]), slice(0, mask.shape[1]))
-        distinct = distinctness(mask, 1 / (1 + np.exp(-appearance.log_odds(0, everything)))) if s.appearance else 0.0
+
+        def probability(copy: np.ndarray) -> np.ndarray:
+            planes[1] = copy
+            return 1 / (1 + np.exp(-appearance.log_odds(1, everything)))
+
+        distinct = distinct_looks(image, mask, probability) if s.appearance else 0.0
         annotated_refiner = None
         if s.sam:
             asked = self._questioner(session, session.embedder(None), grid, (1.0, 1.0))

@@ -41,10 +41,10 @@ class TransferSettings:
         look: the appearance across images, whose brightness differs.
         place: how places and sizes are tried by looks.
         likeness: how they are found by SAM's features.
-        predicted_iou, agreement: powers of what SAM thinks of its mask, and of its agreement with what it was asked about, in a
-            proposal's score [V: as ``placing``].
-        placing: power of the place where the looks tell nothing, beside 1 of the looks where they tell all [V: 8 targets of each of
-            three references in six sets of pictures and two of slices].
+        agreement: power of SAM's agreement with what it was asked about, in a proposal's score, beside 1 of the predicted IoU.
+        looking: power of the looks where they are distinct.
+        placing: power of the place where they are not [V, as those before: 8 targets of each of three references in six sets of
+            pictures and two of slices].
         growth_steps: corrections by appearance and SAM of a proposal.
         step_pixels: how much a correction may change, as a distance between slices would.
     """
@@ -53,9 +53,9 @@ class TransferSettings:
     look: AppearanceSettings = AppearanceSettings(steps=300, unlabelled=0.0)
     place: PlaceSettings = PlaceSettings()
     likeness: LikenessSettings = field(default_factory=LikenessSettings)
-    predicted_iou: float = 2.0
     agreement: float = 0.5
-    placing: float = 4.0
+    looking: float = 0.5
+    placing: float = 2.0
     growth_steps: int = 5
     step_pixels: float = 6.0
 
@@ -84,8 +84,8 @@ class ImagePair:
         network: the warping network; None leaves proposals unwarped.
         appearance: trained on ``image`` as index 0; the target is its index 1.
         appearance_weight: of its log-odds; 0 makes no use of the looks.
-        distinct: how much less any other place of the annotated image looks like the structure, 0..1: by so much the looks count,
-            and the place by the rest.
+        distinct: how much less any other place looks like the structure, 0..1, from :func:`place.distinct_looks`: by so much the
+            looks count, and the place by the rest.
         refiner: SAM about the target; None leaves SAM out.
         settings: how.
         step: how far a proposal is believed.
@@ -145,12 +145,13 @@ class ImagePair:
 
     def _score(self, mask: np.ndarray, signs: Mapping[str, float]) -> float:
         """What speaks for a mask, 0..1: SAM's signs, its looks, and its place."""
-        powers = {"predicted_iou": self._settings.predicted_iou, "agreement": self._settings.agreement}
+        s = self._settings
+        powers = {"predicted_iou": 1.0, "agreement": s.agreement}
         counted = [(signs[name], power) for name, power in powers.items() if name in signs]
         if self._weight:
-            counted.append((expected_dice(mask, self._probability), self._distinct))
+            counted.append((expected_dice(mask, self._probability), s.looking * self._distinct))
         if self._likeness is not None:
-            counted.append((self._likeness.at(mask), self._settings.placing * (1 - self._distinct)))
+            counted.append((self._likeness.at(mask), s.placing * (1 - self._distinct)))
         return math.prod(min(1.0, max(_LEAST, value)) ** power for value, power in counted) if counted else 0.5
 
     def _moved(self, centre: tuple[int, int], scale: float) -> np.ndarray:
