@@ -32,7 +32,7 @@ class PlaceSettings:
     keep_size: float = 1.0
 
 
-def place_outline(mask: np.ndarray, log_odds: np.ndarray, settings: PlaceSettings) -> tuple[np.ndarray, float]:
+def place_outline(mask: np.ndarray, log_odds: np.ndarray, settings: PlaceSettings) -> np.ndarray:
     """The best place and size of an outline.
 
     Args:
@@ -41,7 +41,7 @@ def place_outline(mask: np.ndarray, log_odds: np.ndarray, settings: PlaceSetting
         settings: how outlines are tried.
 
     Returns:
-        (rows, columns) bool, the outline moved and scaled, and its score in log-odds.
+        (rows, columns) bool, the outline moved and scaled.
     """
     best, best_score = mask, -np.inf
     longest = max(mask.shape)
@@ -59,7 +59,7 @@ def place_outline(mask: np.ndarray, log_odds: np.ndarray, settings: PlaceSetting
         moved = ndimage.shift(outline.astype(np.float32), (shift[0][row], shift[1][column]), order=0) > 0.5
         if scores[row, column] > best_score and moved.any():
             best, best_score = moved, float(scores[row, column])
-    return best, best_score
+    return best
 
 
 def distinctness(mask: np.ndarray, probability: np.ndarray) -> float:

@@ -41,10 +41,10 @@ class TransferSettings:
         look: the appearance across images, whose brightness differs.
         place: how places and sizes are tried by looks.
         likeness: how they are found by SAM's features.
-        agreement: power of SAM's agreement with what it was asked about, in a proposal's score, beside 1 of the predicted IoU.
-        looking: power of the looks where they are distinct.
-        placing: power of the place where they are not [V, as those before: 8 targets of each of three references in six sets of
-            pictures and two of slices].
+        looking: power of the looks in a proposal's score where they are distinct, beside 1 of the predicted IoU.
+        placing: power of the place where they are not.
+        searching: power of how distinct the looks are, for proposals that were sought by looks in the whole image [V, as those
+            before: 8 targets of each of three references in six sets of pictures and two of slices].
         growth_steps: corrections by appearance and SAM of a proposal.
         step_pixels: how much a correction may change, as a distance between slices would.
     """
@@ -53,9 +53,9 @@ class TransferSettings:
     look: AppearanceSettings = AppearanceSettings(steps=300, unlabelled=0.0)
     place: PlaceSettings = PlaceSettings()
     likeness: LikenessSettings = field(default_factory=LikenessSettings)
-    agreement: float = 0.5
     looking: float = 0.5
-    placing: float = 2.0
+    placing: float = 1.0
+    searching: float = 0.25
     growth_steps: int = 5
     step_pixels: float = 6.0
 
@@ -114,20 +114,24 @@ class ImagePair:
         self._probability = 1 / (1 + np.exp(-self._looks))
 
     def best(self, elsewhere: Sequence[np.ndarray] = ()) -> Proposal:
-        """The proposal that the signs speak for, of those carried and of the (rows, columns) bool masks from ``elsewhere``."""
+        """The proposal that the signs speak for.
+
+        Args:
+            elsewhere: further (rows, columns) bool masks, found by looks or features anywhere in the target.
+        """
         start = _resized(self._mask, self._target.shape)
         proposals = [self._finish(self._warped(start), grow=False)]
-        proposals += [self._finish(mask, grow=False) for mask in elsewhere if mask.any()]
+        proposals += [self._finish(mask, grow=False, sought=True) for mask in elsewhere if mask.any()]
         if self._weight:
-            placed, _ = place_outline(start, self._looks, self._settings.place)
-            proposals.append(self._finish(self._warped(placed), grow=True))
+            placed = place_outline(start, self._looks, self._settings.place)
+            proposals.append(self._finish(self._warped(placed), grow=True, sought=True))
         if self._likeness is not None:
             placed = self._moved(*self._likeness.best())
             if placed.any():
                 proposals.append(self._finish(self._warped(placed), grow=False))
         return max(proposals, key=lambda proposal: proposal.score)
 
-    def _finish(self, mask: np.ndarray, grow: bool) -> Proposal:
+    def _finish(self, mask: np.ndarray, grow: bool, sought: bool = False) -> Proposal:
         signs: dict[str, float] = {}
         log_odds = np.where(mask, 1.0, -1.0).astype(np.float32)
         steps = self._settings.growth_steps if grow else int(self._refiner is not None)
@@ -141,17 +145,18 @@ class ImagePair:
             if not changed.any():
                 break
             mask, log_odds = changed, odds
-        return Proposal(mask, log_odds, self._score(mask, signs))
+        return Proposal(mask, log_odds, self._score(mask, signs, sought))
 
-    def _score(self, mask: np.ndarray, signs: Mapping[str, float]) -> float:
-        """What speaks for a mask, 0..1: SAM's signs, its looks, and its place."""
+    def _score(self, mask: np.ndarray, signs: Mapping[str, float], sought: bool) -> float:
+        """What speaks for a mask, 0..1: what SAM thinks of it, its looks, its place, and how it was found."""
         s = self._settings
-        powers = {"predicted_iou": 1.0, "agreement": s.agreement}
-        counted = [(signs[name], power) for name, power in powers.items() if name in signs]
+        counted = [(signs["predicted_iou"], 1.0)] if "predicted_iou" in signs else []
         if self._weight:
             counted.append((expected_dice(mask, self._probability), s.looking * self._distinct))
         if self._likeness is not None:
             counted.append((self._likeness.at(mask), s.placing * (1 - self._distinct)))
+        if sought and self._weight:
+            counted.append((self._distinct, s.searching))
         return math.prod(min(1.0, max(_LEAST, value)) ** power for value, power in counted) if counted else 0.5
 
     def _moved(self, centre: tuple[int, int], scale: float) -> np.ndarray:
