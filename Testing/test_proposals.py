@@ -27,7 +27,7 @@ def _disc(row, column, size):
     return (ROWS - row) ** 2 + (COLUMNS - column) ** 2 < size**2
 
 
-ANNOTATED, RIGHT, WRONG = _disc(32, 40, 12), _disc(20, 60, 12), _disc(50, 10, 8)
+ANNOTATED, RIGHT, WRONG = _disc(32, 40, 12), _disc(20, 60, 12), _disc(48, 14, 12)
 IMAGE = np.where(ANNOTATED, 0.8, 0.2).astype(np.float32)
 
 
