@@ -157,7 +157,9 @@ def _finish(arguments: argparse.Namespace, profile: Profile, seconds: float) -> 
     if arguments.curve:
         from MedPerSAMLib.services.pictures.training_curve import training_curve
 
-        training_curve(fitted.curve, f"{fitted.method} on {', '.join(profile.trained_on)}").save(arguments.curve)
+        names = profile.trained_on
+        cases = ", ".join(names) if len(names) < 3 else f"{len(names)} cases"  # more names are wider than the picture
+        training_curve(fitted.curve, f"{fitted.method} on {cases}").save(arguments.curve)
         print(f"curve: {arguments.curve}")
     print(f"profile: {arguments.output}")
     if fitted.finished:
