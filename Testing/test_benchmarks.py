@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import SimpleITK
 
 from MedPerSAMLib.sample.phantom import Settings
-from Testing.benchmarks import commands, model
+from Testing.benchmarks import commands, devices, model
 
 SMALL = Settings(shape=(16, 64, 80), spacing=(10.0, 4.0, 4.0))
 
@@ -45,3 +46,14 @@ def test_demons_are_timed_beside_the_warp_on_the_same_pairs(monkeypatch):
 def test_a_row_gives_seconds_a_slice(capsys):
     commands.print_row("segment", 32.0, 16, None, "45 s")
     assert capsys.readouterr().out.split() == ["segment", "32.0", "2.00", "-", "45", "s"]
+
+
+def test_devices_are_compared_side_by_side(capsys):
+    truth = np.zeros((2, 4, 4), bool)
+    truth[:, 1:3] = True
+    drawn = iter([truth, truth, truth, ~truth])
+    seconds = {"cpu": [2.0], "cuda": [0.5]}
+    devices.compare("work", lambda device: devices.Outcome(seconds[device], [next(drawn)], [truth]), ["cpu", "cuda"])
+    cpu, cuda = capsys.readouterr().out.splitlines()
+    assert "Dice 1.000" in cpu and "repeats itself" in cpu and "ratio 1.000" in cpu
+    assert "Dice 0.000" in cuda and "DIFFERS" in cuda and "ratio 0.250" in cuda and "agrees with cpu 0.000" in cuda
