@@ -185,7 +185,10 @@ def test_a_refiner_that_always_finds_something_does_not_hold_a_structure_beyond_
     assert (found[0.0] > 0.9 * disc.sum()).all()
 
 
-def test_both_directions_ask_their_refiner_together():
+@pytest.mark.parametrize(
+    ("at_once", "together"), [(8, [[3, 1], [4, 0], [5], [6]]), (1, [[3], [1], [4], [0], [5], [6]])]
+)
+def test_both_directions_ask_their_refiner_together(at_once, together):
     disc, asked = _disc(40, 40, 15), []
 
     def refiner(questions):
@@ -193,12 +196,12 @@ def test_both_directions_ask_their_refiner_together():
         return _always_finds(questions)
 
     parts = ChainParts(
-        np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(9), 0.5, refiner, StepSettings(), None, 4.0, 1.0
+        np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(9), 0.5, refiner, StepSettings(), None, 4.0, 1.0, at_once
     )
     layout = Layout.of(range(7), {2: disc})
     grid = WorkingGrid.of((80, 80), (1.0, 1.0))
     run_chains(Sides(layout, lambda _known: parts), layout, grid, Reference({2: disc}), 7, 0.0, Progress())
-    assert asked == [[3, 1], [4, 0], [5], [6]]
+    assert asked == together
 
 
 def test_outline_distances_are_bounded_far_from_the_outline():

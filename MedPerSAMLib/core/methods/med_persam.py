@@ -173,6 +173,7 @@ class MedPerSAM:
             s.end if s.presence else None,
             session.volume.spacing[0] / grid.pixel,
             grid.pixel,
+            1 if session.predictor is None else session.predictor.batch,
         )
 
     def _calibration(

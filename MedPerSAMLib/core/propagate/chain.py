@@ -121,6 +121,7 @@ class ChainParts:
         presence: when to stop; None follows the structure to the end of the range.
         step_pixels: distance between slices in working pixels.
         pixel: millimetres per working pixel.
+        at_once: questions that the refiner answers at once; a cancel is heard between, not within.
     """
 
     planes: np.ndarray
@@ -132,6 +133,7 @@ class ChainParts:
     presence: PresenceSettings | None
     step_pixels: float
     pixel: float
+    at_once: int = 8
 
 
 class Chain:

@@ -10,7 +10,7 @@ import numpy as np
 from MedPerSAMLib.core.appearance import radius
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.progress import CallbackProgress, Progress
-from MedPerSAMLib.core.propagate.chain import NOTHING_SAID, Chain, ChainParts, Fields, Link, Said
+from MedPerSAMLib.core.propagate.chain import NOTHING_SAID, Chain, ChainParts, Fields, Link, Question
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.drift import drift_corrections
@@ -98,17 +98,23 @@ def _prepare_ahead(fields: Fields, chains: Sequence[Chain], progress: Progress) 
 
 
 def _advanced(chains: Sequence[tuple[ChainParts, Chain]]) -> Iterator[Link]:
-    """The next link of each chain; those that share a refiner ask it together."""
+    """The next link of each chain; those that share a refiner ask it together, as many as it answers at once."""
     asked = [(parts, chain, chain.question()) for parts, chain in chains]
-    going = [(parts, chain, question) for parts, chain, question in asked if question is not None]
-    answers: dict[int, Iterator[Said]] = {}
-    for parts, _, _ in going:
-        if parts.refiner is not None and id(parts) not in answers:
-            answers[id(parts)] = iter(parts.refiner([question for other, _, question in going if other is parts]))
-    for parts, chain, question in going:
-        link = chain.advance(question, next(answers[id(parts)]) if id(parts) in answers else NOTHING_SAID)
-        if link is not None:
-            yield link
+    groups: dict[int, list[tuple[ChainParts, Chain, Question]]] = {}
+    for parts, chain, question in asked:
+        if question is not None:
+            groups.setdefault(id(parts), []).append((parts, chain, question))
+    for group in groups.values():
+        parts = group[0][0]
+        for start in range(0, len(group), parts.at_once):
+            some = group[start : start + parts.at_once]
+            said = [NOTHING_SAID] * len(some)
+            if parts.refiner is not None:
+                said = parts.refiner([question for _, _, question in some])
+            for (_, chain, question), answer in zip(some, said, strict=True):
+                link = chain.advance(question, answer)
+                if link is not None:
+                    yield link
 
 
 class _Blend:
