@@ -9,10 +9,11 @@ from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.chain import ChainParts, Link, Said
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
+from MedPerSAMLib.core.propagate.distinct import distinct_looks, distinctness
 from MedPerSAMLib.core.propagate.drift import drift_corrections
 from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.merge import run_chains
-from MedPerSAMLib.core.propagate.place import PlaceSettings, distinct_looks, distinctness, place_outline
+from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
 from MedPerSAMLib.core.propagate.presence import PresenceSettings, PresenceTracker, Sight
 from MedPerSAMLib.core.propagate.sides import Sides
 from MedPerSAMLib.core.propagate.step import FAR, StepSettings, correct, outline_distance, signed_distance

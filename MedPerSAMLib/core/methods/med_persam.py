@@ -24,11 +24,11 @@ from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.anchor import Anchor
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
 from MedPerSAMLib.core.propagate.chain import ChainParts, joined
+from MedPerSAMLib.core.propagate.distinct import distinct_looks
 from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.likeness import Likeness, Window, annotated_windows, image_features
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
 from MedPerSAMLib.core.propagate.merge import MeetingSettings, run_chains
-from MedPerSAMLib.core.propagate.place import distinct_looks
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.refiner import Calibration, SamRefiner, calibrate
 from MedPerSAMLib.core.propagate.retraining import mean_confidence, trusted_slices

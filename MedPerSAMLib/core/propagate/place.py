@@ -7,14 +7,13 @@ from the annotated one must look better to win.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 from scipy.signal import fftconvolve
 
-from MedPerSAMLib.core.appearance import radius, ring_around
+from MedPerSAMLib.core.appearance import ring_around
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def place_outline(mask: np.ndarray, log_odds: np.ndarray, settings: PlaceSetting
         outline = ndimage.map_coordinates(mask.astype(np.float32), places, order=1) > 0.5
         if not outline.any():
             continue
-        scores, shift = _contrasts(outline, log_odds)
+        scores, shift = contrasts(outline, log_odds)
         squared = (shift[0][:, None] ** 2 + shift[1][None, :] ** 2) / longest**2
         scores = scores - settings.stay * squared - settings.keep_size * np.log(scale) ** 2
         row, column = np.unravel_index(np.argmax(scores), scores.shape)
@@ -62,38 +61,7 @@ def place_outline(mask: np.ndarray, log_odds: np.ndarray, settings: PlaceSetting
     return best
 
 
-def distinctness(mask: np.ndarray, probability: np.ndarray) -> float:
-    """How much less any other place of an image looks like a structure than its own place does, 0..1.
-
-    Args:
-        mask: (rows, columns) bool, where the structure lies; not empty.
-        probability: (rows, columns) 0..1, how much each pixel looks like it.
-    """
-    scores, (down, right) = _contrasts(mask, probability)
-    elsewhere = np.hypot(down[:, None], right[None, :]) > 1.5 * radius(mask)
-    own = scores[mask.shape[0] - 1, mask.shape[1] - 1]
-    return float(np.clip(1 - scores[elsewhere].max() / max(own, 1e-6), 0, 1))
-
-
-def distinct_looks(image: np.ndarray, mask: np.ndarray, probability: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Mean :func:`distinctness` over copies of an annotated image of other brightness, as other patients' images are.
-
-    Looks that only brightness tells apart, as of two ventricles, do not hold in another image.
-
-    Args:
-        image: (rows, columns) or (rows, columns, 3) in 0..1.
-        mask: (rows, columns) bool, where the structure lies; not empty.
-        probability: gives, for such a copy, the (rows, columns) probability that each pixel looks like the structure.
-    """
-    copies = [np.clip(image**gamma * gain, 0, 1).astype(np.float32) for gamma, gain in _BRIGHTNESS]
-    return float(np.mean([distinctness(mask, probability(copy)) for copy in copies]))
-
-
-_BRIGHTNESS = ((0.7, 1.0), (0.84, 0.85), (0.84, 1.15), (1.0, 1.0), (1.19, 0.85), (1.19, 1.15), (1.42, 1.0))
-"""(exponent, factor) of the copies [I]."""
-
-
-def _contrasts(outline: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def contrasts(outline: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """The mean of values inside a shifted outline less that in the ring around it, and the shifts down and to the right.
 
     The result has a row for every shift down and a column for every shift to the right.

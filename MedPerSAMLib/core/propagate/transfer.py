@@ -84,7 +84,7 @@ class ImagePair:
         network: the warping network; None leaves proposals unwarped.
         appearance: trained on ``image`` as index 0; the target is its index 1.
         appearance_weight: of its log-odds; 0 makes no use of the looks.
-        distinct: how much less any other place looks like the structure, 0..1, from :func:`place.distinct_looks`: by so much the
+        distinct: how much less any other place looks like the structure, 0..1, from :func:`distinct.distinct_looks`: by so much the
             looks count, and the place by the rest.
         refiner: SAM about the target; None leaves SAM out.
         settings: how.

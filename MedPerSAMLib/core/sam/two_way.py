@@ -49,30 +49,10 @@ def two_way(
         tokens = tokens + read_image(layer.cross_attn_token_to_image, tokens + known, placed_image, image, bias)
         tokens = layer.norm2(tokens)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
-        image = image + write_image(layer.cross_attn_image_to_token, placed_image, tokens + known, tokens, padding)
+        image = image + attend(layer.cross_attn_image_to_token, placed_image, tokens + known, tokens, padding)
         image = layer.norm4(image)
     final = read_image(transformer.final_attn_token_to_image, tokens + known + target, image + position, image)
     return transformer.norm_final_attn(tokens + final), image
-
-
-def attend(
-    attention: nn.Module,
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    padding: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """``attention(q=queries, k=keys, v=values)`` of (B, T, C); keys and values where ``padding`` (B, T) is true are not seen."""
-    if padding is None:
-        return attention(q=queries, k=keys, v=values)
-    heads = attention.num_heads
-    query, key, value = (
-        project(x).unflatten(2, (heads, -1)).transpose(1, 2)
-        for project, x in ((attention.q_proj, queries), (attention.k_proj, keys), (attention.v_proj, values))
-    )
-    logits = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
-    weight = logits.masked_fill(padding[:, None, None], -torch.inf).softmax(3)
-    return attention.out_proj((weight @ value).transpose(1, 2).flatten(2))
 
 
 def read_image(
@@ -98,14 +78,17 @@ def read_image(
     return attention.out_proj(seen + attention.v_proj.bias)
 
 
-def write_image(
+def attend(
     attention: nn.Module,
     queries: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     padding: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """As :func:`attend` for many queries (B, N, C) and few keys and values (B, T, C)."""
+    """``attention(q=queries, k=keys, v=values)`` for any queries (B, N, C) and few keys and values (B, T, C).
+
+    Keys and values where ``padding`` (B, T) is true are not seen.
+    """
     heads = attention.num_heads
     query = attention.q_proj(queries).unflatten(2, (heads, -1))
     key = attention.k_proj(keys).unflatten(2, (heads, -1)) * query.shape[-1] ** -0.5
