@@ -24,12 +24,15 @@ def test_a_finished_case_keeps_its_label_and_a_reference_one_slice_of_it(tmp_pat
 def test_learning_is_timed_by_a_fit_and_an_apply_of_its_profile(tmp_path, monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(commands, "THIN", SMALL)
-    monkeypatch.setattr(commands, "measure", lambda command: ran.append(command) or commands.Measured(32.0, 1.5, ""))
+    monkeypatch.setattr(commands, "measure", lambda command: ran.append(command) or commands.Measured(32.0, 1.5, "[16.0, 8.0]"))
     commands.measure_learning(tmp_path / "learning", None, "cpu")
-    (*_, fit, _, pair, _, profile, _, method, _, _), applied = ran
+    (*_, fit, _, pair, _, profile, _, method, _, _), applied, twice = ran
     assert (fit, method) == ("fit", "autosam-cnn")
     assert applied[2:5] == ["apply", profile, pair.split(":")[0]]
-    assert [row.split()[-3:] for row in capsys.readouterr().out.splitlines()] == [["32.0", "2.00", "1.50"]] * 2
+    assert twice[1:] == [commands.APPLY_TWICE, profile, pair.split(":")[0], "cpu"]
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[-3:] for row in rows[:2]] == [["32.0", "2.00", "1.50"]] * 2
+    assert "16.0     1.00" in rows[2] and "8.0     0.50" in rows[3]
 
 
 def test_demons_are_timed_beside_the_warp_on_the_same_pairs(monkeypatch):

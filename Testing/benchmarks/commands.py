@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def measure_learning(folder: Path, model: str | None, device: str) -> None:
-    """The rows of ``fit`` on one finished case and of ``apply`` of that profile to it."""
+    """The rows of ``fit`` on one finished case and of ``apply`` of that profile to it, as a command and twice in one process."""
     volume, labels = write_case(folder, THIN, ONE, whole=True)
     profile, output = str(folder / "profile.safetensors"), str(folder / "result.seg.nrrd")
     options = ["--device", device] + (["--model", model] if model else [])
@@ -89,6 +89,9 @@ def measure_learning(folder: Path, model: str | None, device: str) -> None:
     ):
         measured = measure(["-m", "MedPerSAMLib", *command])
         print_row(f"{name}: the same volume, {LEARNER}", measured.seconds, THIN.shape[0], measured.gigabytes, "")
+    first, second = json.loads(measure(["-c", APPLY_TWICE, profile, str(volume), device]).output.splitlines()[-1])
+    print_row("    apply in one process, with the model's loading", first, THIN.shape[0], None, "")
+    print_row("    apply once more", second, THIN.shape[0], None, "0.2 s a slice")
 
 
 TWO_STRUCTURES = """
@@ -113,6 +116,24 @@ for structure in list(reference.references(geometry).values())[:2]:
 print(json.dumps(seconds))
 """
 """Run by a fresh interpreter: a session that has served nobody, then the same session again."""
+
+APPLY_TWICE = """
+import json, sys, time
+from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.services.images.volume_file import read_volume
+from MedPerSAMLib.services.learning.profile import Profile
+from MedPerSAMLib.services.learning.work import ApplyOrder, apply_profile
+
+profile, file = Profile.load(sys.argv[1]), read_volume(sys.argv[2])
+volume, _ = file.along(file.grid.axis_of("axial"))
+seconds = []
+for _ in range(2):
+    began = time.perf_counter()
+    apply_profile(ApplyOrder(profile, volume, sys.argv[3]), Progress())
+    seconds.append(time.perf_counter() - began)
+print(json.dumps(seconds))
+"""
+"""Run by a fresh interpreter: seconds of an application with the model's loading, and of a second one."""
 
 
 def write_case(folder: Path, settings: Settings, organs: tuple[str, ...], whole: bool = False) -> tuple[Path, Path]:
