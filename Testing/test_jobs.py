@@ -51,6 +51,30 @@ def test_one_thread_serves_all_jobs(jobs):
     assert len(set(names)) == 1 and names[0] != threading.get_ident()
 
 
+def test_preparation_runs_before_the_job_and_says_nothing(jobs):
+    done = []
+    jobs.prepare(lambda: done.append("prepared"))
+    jobs.prepare(lambda: 1 / 0)
+    news = collect(jobs, jobs.submit(lambda _: list(done)))
+    assert [(n.kind, n.content) for n in news] == [(FINISHED, ["prepared"])]
+    assert jobs.next_news() is None
+
+
+def test_a_preparation_does_not_take_the_cancel_of_a_running_job(jobs):
+    started = threading.Event()
+
+    def work(progress):
+        while True:
+            progress.step("working", 0, 1)
+            started.set()
+
+    job = jobs.submit(work)
+    started.wait(2)
+    jobs.prepare(lambda: None)
+    jobs.cancel()
+    assert collect(jobs, job)[-1].kind == CANCELLED
+
+
 def test_cancel_is_noticed_at_the_next_step(jobs):
     started = threading.Event()
 

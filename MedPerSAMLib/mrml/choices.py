@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Protocol
 
 import slicer
 
-from MedPerSAMLib.errors import MedPerSAMError
+from MedPerSAMLib.services.models.load import told_device
 
 
 class Parameters(Protocol):
@@ -76,17 +75,11 @@ def limit_range(parameters: Parameters, here: int, first: bool, slice_count: int
 
 
 def device_line(parameters: Parameters | None) -> str:
-    """What will be used and why; torch is not imported for it, because that takes seconds on the main thread."""
+    """What will be used and why, as far as the background has found out: on the main thread PyTorch is asked nothing, which
+    may take seconds."""
     requested = "auto" if parameters is None else parameters.device
-    if "torch" not in sys.modules:
-        promise = {"auto": "A GPU is used if PyTorch finds one that works, else the CPU", "cpu": "The CPU is used"}
-        return f"{promise.get(requested, f'{requested} is used')}; checked when a run starts."
-    from MedPerSAMLib.services.models.load import choose_device
-
-    try:
-        return choose_device(requested)[1]
-    except MedPerSAMError as error:
-        return str(error)
+    promise = {"auto": "A GPU is used if PyTorch finds one that works, else the CPU", "cpu": "The CPU is used"}
+    return told_device(requested) or f"{promise.get(requested, f'{requested} is used')}; checked when a run starts."
 
 
 def _nodes(scene: slicer.vtkMRMLScene, kind: str) -> list:

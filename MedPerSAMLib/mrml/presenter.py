@@ -40,6 +40,7 @@ from MedPerSAMLib.mrml.targets import SAME_SEGMENT
 from MedPerSAMLib.mrml.views import axis_of_view, shown_slice
 from MedPerSAMLib.services.jobs import Jobs
 from MedPerSAMLib.services.models.store import ModelStore
+from MedPerSAMLib.services.preload import prepare_all
 
 LOG_LINES = 500
 NO_AXIS_REASON = "Outline a checked segment on a slice first: the range counts the slices that it is drawn on."
@@ -75,6 +76,7 @@ class Presenter:
         self.results: dict[str, Propagation] = {}
         self._scene, self._logic, self._dependencies, self._editor = scene, logic, dependencies, editor
         self._found: Found | None = None
+        self._imported = False
         self._checked = CheckedSegments()
         self._work = RunController(jobs, clock)
         self._work.changed.connect(self._work_changed)
@@ -109,6 +111,7 @@ class Presenter:
         if self._found.ready and reason:
             state.found = f"{state.found} {reason}"
         state.ready = self._found.ready and not reason
+        self._import_ahead()
         self._show()
 
     def fill_from_editor(self) -> None:
@@ -221,6 +224,10 @@ class Presenter:
     def tick(self) -> None:
         """Fetch news from the background; called every 20-50 ms on the main thread."""
         self._work.tick()
+        line = device_line(self.parameters)
+        if self.state.device != line and self.state.phase not in BUSY:
+            self.state.device = line
+            self._show()
 
     def scene_closing(self) -> None:
         """Let everything of the scene go; nothing is written any more."""
@@ -293,6 +300,16 @@ class Presenter:
                 self._dependencies.install()
             finally:
                 self.state.phase, self.state.progress = self._work.phase, 0.0
+
+    def _import_ahead(self) -> None:
+        """Once there is something to work on, import in the background what a run needs, and find out its device: PyTorch's
+        own initialisation holds Python's lock for up to a tenth of a second, and a run that finds it done starts at once."""
+        chosen = self.parameters
+        if self._imported or chosen is None or chosen.volume is None or chosen.segmentation is None:
+            return
+        if not self._dependencies.missing():
+            self._imported = True
+            self._work.prepare(prepare_all)
 
     def _model_reason(self) -> str:
         if self.parameters is None or not method_row(self.parameters.method).needs_model:

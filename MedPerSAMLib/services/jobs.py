@@ -98,11 +98,13 @@ class Jobs:
         """Start ``work`` when the worker is free; returns the job's number."""
         job = next(self._numbers)
         self._current = JobProgress(job, self._news)
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="MedPerSAM", daemon=True)
-            self._thread.start()
-        self._work.put((job, self._current, work))
+        self._put(job, self._current, work)
         return job
+
+    def prepare(self, work: Callable[[], Any]) -> None:
+        """Do what makes a later job faster when the worker is free. It reports nothing: what fails in it fails again, with
+        its sentence, in the job that needs it."""
+        self._put(None, JobProgress(0, queue.SimpleQueue()), lambda _progress: work())
 
     def cancel(self) -> None:
         """Ask the latest job to stop; it answers with CANCELLED (or with its end, if that came first)."""
@@ -134,11 +136,19 @@ class Jobs:
             self._work, self._news = queue.SimpleQueue(), queue.SimpleQueue()
         return not thread.is_alive()
 
+    def _put(self, job: int | None, progress: JobProgress, work: Callable[[JobProgress], Any]) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="MedPerSAM", daemon=True)
+            self._thread.start()
+        self._work.put((job, progress, work))
+
     def _run(self) -> None:
         work_queue, news = self._work, self._news
         while (item := work_queue.get()) is not None:
             job, progress, work = item
-            news.put(self._outcome(job, progress, work))
+            outcome = self._outcome(job, progress, work)
+            if job is not None:
+                news.put(outcome)
 
     def _outcome(self, job: int, progress: JobProgress, work: Callable[[JobProgress], Any]) -> News:
         for last_try in (False, True):

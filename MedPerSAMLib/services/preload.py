@@ -53,6 +53,13 @@ def quiet_imports() -> Iterator[None]:
             gc.enable()
 
 
+def prepare_all() -> None:
+    """Import torch, scipy and SimpleITK before they are needed, and find out which device will be used."""
+    with quiet_imports():
+        from MedPerSAMLib.services.models.load import choose_device
+    choose_device("auto")
+
+
 def _preload() -> None:
     for do, libraries in ((_read, _READ), (_map, _MAPPED)):
         for library in libraries:

@@ -47,12 +47,16 @@ class FakeJobs:
 
     def __init__(self) -> None:
         self.submitted: list = []
+        self.prepared: list = []
         self.cancels, self.alive, self.closed = 0, True, False
         self._numbers, self._news = itertools.count(1), deque()
 
     def submit(self, work) -> int:
         self.submitted.append(work)
         return next(self._numbers)
+
+    def prepare(self, work) -> None:
+        self.prepared.append(work)
 
     def cancel(self) -> None:
         self.cancels += 1

@@ -14,6 +14,8 @@ from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.services.jobs import CANCELLED, NOTE, SLICE, STEP
 from MedPerSAMLib.services.jobs import FAILED as JOB_FAILED
 from MedPerSAMLib.services.jobs import FINISHED as JOB_FINISHED
+from MedPerSAMLib.services.models.load import _told, choose_device
+from MedPerSAMLib.services.preload import prepare_all
 
 
 @pytest.fixture
@@ -149,6 +151,33 @@ def test_a_refused_installation_says_how_to_go_on(scene, grey, ball, tmp_path):
     panel = Panel(scene, grey, ball, tmp_path, dependencies=FakeDependencies(["torch"], refusal))
     panel.presenter.press_main()
     assert (panel.state.phase, panel.state.status) == (FAILED, str(refusal)) and not panel.jobs.submitted
+
+
+def test_what_a_run_needs_is_imported_once_ahead(panel):
+    panel.presenter.inputs_changed()
+    assert panel.jobs.prepared == [prepare_all] and not panel.jobs.submitted
+
+
+def test_nothing_is_imported_ahead_without_inputs_or_packages(scene, grey, ball, tmp_path):
+    panel = Panel(scene, grey, ball, tmp_path, dependencies=FakeDependencies(["torch"]))
+    assert panel.jobs.prepared == []
+    panel.parameters.segmentation = None
+    panel.dependencies.install()
+    panel.presenter.inputs_changed()
+    assert panel.jobs.prepared == []
+    panel.parameters.segmentation = panel.segmentation
+    panel.presenter.inputs_changed()
+    assert panel.jobs.prepared == [prepare_all]
+
+
+def test_the_device_line_says_what_the_background_has_found_out(panel):
+    panel.parameters.device = "auto"
+    _told.clear()
+    panel.presenter.inputs_changed()
+    assert panel.state.device.endswith("checked when a run starts.")
+    panel.jobs.prepared[0]()
+    panel.tick()
+    assert panel.state.device == choose_device("auto")[1]
 
 
 def test_model_that_is_not_there_blocks_with_the_remedy(panel):

@@ -110,6 +110,16 @@ def load_sam(path: str | Path, entry: ModelEntry | None = None) -> tuple[nn.Modu
     return sam.eval(), kind
 
 
+_told: dict[str, str] = {}
+"""Requested device -> the sentence that was last given or raised about it."""
+
+
+def told_device(requested: str) -> str | None:
+    """The sentence that :func:`choose_device` last gave or raised about a device, without asking PyTorch again; None where
+    it was not asked yet."""
+    return _told.get(requested)
+
+
 def choose_device(requested: str = "auto") -> tuple[str, str]:
     """The device to use, and one sentence that says why.
 
@@ -119,6 +129,15 @@ def choose_device(requested: str = "auto") -> tuple[str, str]:
     Raises:
         InputError: the device that was asked for is unknown, not there, or not usable.
     """
+    try:
+        device, _told[requested] = _choose_device(requested)
+    except InputError as error:
+        _told[requested] = str(error)
+        raise
+    return device, _told[requested]
+
+
+def _choose_device(requested: str) -> tuple[str, str]:
     kind = requested.partition(":")[0]
     if kind not in DEVICES:
         raise InputError(f"There is no device '{requested}'; use one of {', '.join(DEVICES)}.")
