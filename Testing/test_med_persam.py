@@ -54,9 +54,14 @@ def test_the_structure_is_found_far_better_than_by_copying(session, kidney, trut
     assert score > 0.75 and score > dice(_others(copied.mask), _others(truth["right kidney"])) + 0.1
 
 
-def test_it_stops_where_the_structure_ends(truth, followed):
-    absent = ~truth["right kidney"].any((1, 2))
-    assert followed.mask[absent].sum() < 0.1 * followed.mask.sum()
+def test_it_stops_where_the_structure_ends(session, sample_references, truth):
+    absent = ~truth["liver"].any((1, 2))
+    endless = dataclasses.replace(WITHOUT_SAM.settings, presence=False)
+    found, beyond = (
+        method.propagate(session, sample_references["liver"], Progress()).mask for method in (WITHOUT_SAM, MedPerSAM(endless))
+    )
+    assert found[absent].sum() < 0.03 * found.sum()
+    assert found[absent].sum() < 0.5 * beyond[absent].sum()
 
 
 def test_slices_far_beyond_the_end_are_never_matched(sample_volume, kidney, truth):

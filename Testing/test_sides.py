@@ -54,7 +54,7 @@ class _Maker:
     def __call__(self, known):
         self.known.append(sorted(known))
         planes = np.zeros((SLICES, 60, 60), np.float32)
-        return ChainParts(planes, self.fields, _Plain(), 0.0, None, StepSettings(), None, 4.0, 1.0)
+        return ChainParts(planes, self.fields, _Plain(), 0.0, None, StepSettings(), None, 4.0)
 
 
 def _run(masks, maker, kept, progress=None):

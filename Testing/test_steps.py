@@ -53,17 +53,31 @@ def test_parts_that_do_not_touch_the_carried_mask_are_dropped():
 
 
 def _tracker(**changes):
-    return PresenceTracker(Sight(1000, 0.5, 0.8), 20.0, PresenceSettings(**changes))
+    return PresenceTracker(Sight(1000, 0.8), Sight(1000, 0.8), PresenceSettings(**changes))
 
 
 def test_a_structure_that_looks_the_same_is_followed_and_one_that_vanished_is_cut_back():
     tracker = _tracker()
-    same = tracker.log_odds(Sight(900, 0.5, 0.8), 5.0)
-    gone = tracker.log_odds(Sight(100, 0.2, 0.0), 60.0)
-    assert same > 0 > gone
-    answers = [tracker.add(e) for e in [same] * 5 + [gone] * 3]
+    same = [tracker.see(Sight(900, 0.8)) for _ in range(5)]
+    gone = [tracker.see(Sight(100, 0.0)) for _ in range(3)]
+    assert min(same) > 0 > gone[1]
+    answers = [tracker.add(evidence) for evidence in same + gone]
     assert answers[:5] == [True] * 5 and answers[-1] is False
-    assert tracker.kept_steps == 5
+    assert tracker.kept_steps == 6, "the slice after a good one has the benefit of the doubt"
+
+
+def test_a_tube_is_followed_however_far_it_runs():
+    tracker = _tracker()
+    assert all(tracker.add(tracker.see(Sight(950, 0.5))) for _ in range(200)) and tracker.kept_steps == 200
+
+
+def test_a_leak_past_the_end_of_a_dwindling_structure_is_no_evidence_for_it():
+    dwindled, steady = _tracker(), _tracker()
+    for area in (500, 150, 40):
+        dwindled.see(Sight(area, 0.5))
+        steady.see(Sight(900, 0.5))
+    leak = Sight(800, 0.3)
+    assert dwindled.see(leak) < 0 < steady.see(leak)
 
 
 def test_one_doubtful_slice_does_not_end_a_chain():
@@ -142,7 +156,7 @@ class _Plain:
 
 def test_a_chain_from_a_tip_has_a_say_near_the_tip_only():
     large, tip = _disc(40, 40, 20), _disc(40, 40, 5)
-    parts = ChainParts(np.zeros((7, 80, 80)), _Still.fields, _Plain(), 0.0, None, StepSettings(), None, 4.0, 1.0)
+    parts = ChainParts(np.zeros((7, 80, 80)), _Still.fields, _Plain(), 0.0, None, StepSettings(), None, 4.0)
     grid, reference = WorkingGrid.of((80, 80), (1.0, 1.0)), Reference({0: large, 6: tip})
     layout = Layout.of(range(7), reference.masks)
     found = run_chains(Sides(layout, lambda _known: parts), layout, grid, reference, 7, 0.0, Progress()).mask
@@ -177,7 +191,7 @@ def test_a_refiner_that_always_finds_something_does_not_hold_a_structure_beyond_
     for support in (0.3, 0.0):
         step = StepSettings(support=support)
         parts = ChainParts(
-            np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(3), 0.5, _always_finds, step, None, 4.0, 1.0
+            np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(3), 0.5, _always_finds, step, None, 4.0
         )
         layout = Layout.of(range(7), reference.masks)
         sides = Sides(layout, lambda _known, parts=parts: parts)
@@ -197,7 +211,7 @@ def test_both_directions_ask_their_refiner_together(at_once, together):
         return _always_finds(questions)
 
     parts = ChainParts(
-        np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(9), 0.5, refiner, StepSettings(), None, 4.0, 1.0, at_once
+        np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(9), 0.5, refiner, StepSettings(), None, 4.0, at_once
     )
     layout = Layout.of(range(7), {2: disc})
     grid = WorkingGrid.of((80, 80), (1.0, 1.0))

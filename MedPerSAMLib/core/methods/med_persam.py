@@ -172,7 +172,6 @@ class MedPerSAM:
             s.step,
             s.end if s.presence else None,
             session.volume.spacing[0] / grid.pixel,
-            grid.pixel,
             1 if session.predictor is None else session.predictor.batch,
         )
 

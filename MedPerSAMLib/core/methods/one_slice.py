@@ -88,7 +88,6 @@ class OneSliceMethod(ABC):
             step=s.step,
             presence=s.end,
             step_pixels=session.volume.spacing[0] / grid.pixel,
-            pixel=grid.pixel,
         )
         masks = {index: grid.mask_from_native(mask) for index, mask in reference.masks.items()}
         layout = Layout.of(indices, masks)

@@ -120,7 +120,6 @@ class ChainParts:
         step: how far carried masks are believed.
         presence: when to stop; None follows the structure to the end of the range.
         step_pixels: distance between slices in working pixels.
-        pixel: millimetres per working pixel.
         at_once: questions that the refiner answers at once; a cancel is heard between, not within.
     """
 
@@ -132,7 +131,6 @@ class ChainParts:
     step: StepSettings
     presence: PresenceSettings | None
     step_pixels: float
-    pixel: float
     at_once: int = 8
 
 
@@ -161,9 +159,9 @@ class Chain:
         self._parts, self._start, self._targets = parts, start, list(targets)
         self._index, self._mask = start, mask
         self.links: list[Link] = []
-        self._reference = reference = sight(parts, largest, largest_mask)
+        self._reference = sight(parts, largest, largest_mask)
         settings = parts.presence or PresenceSettings(tolerance=float("inf"))
-        self._tracker = PresenceTracker(reference, radius(largest_mask) * parts.pixel, settings)
+        self._tracker = PresenceTracker(self._reference, sight(parts, start, mask), settings)
         self.ended = not self._targets
 
     def question(self) -> Question | None:
@@ -180,10 +178,9 @@ class Chain:
             return None
         self.links.append(link)
         target = link.index
-        distance = abs(target - self._start) * self._parts.step_pixels * self._parts.pixel
         seen = sight(self._parts, target, link.mask)
-        link.evidence = self._tracker.log_odds(seen, distance)
-        link.signs["contrast"] = self._relative(seen.contrast)
+        link.evidence = self._tracker.see(seen)
+        link.signs["contrast"] = self._relative(seen)
         goes_on = self._tracker.add(link.evidence)
         self.ended = not goes_on or len(self.links) == len(self._targets)
         self._index, self._mask = target, link.mask
@@ -245,14 +242,13 @@ class Chain:
         parts = self._parts
         if not parts.step.support or not parts.appearance_weight:
             return 1.0
-        return min(1.0, self._relative(parts.appearance.contrast(target, carried)) / parts.step.support)
+        return min(1.0, self._relative(sight(parts, target, carried)) / parts.step.support)
 
-    def _relative(self, contrast: float) -> float:
+    def _relative(self, seen: Sight) -> float:
         """A contrast in parts of the annotated slice's, 0..1."""
-        return float(np.clip(contrast / max(0.05, self._reference.contrast), 0, 1))
+        return float(np.clip(seen.beside(self._reference), 0, 1))
 
 
 def sight(parts: ChainParts, index: int, mask: np.ndarray) -> Sight:
     """What is seen of a non-empty mask on a slice."""
-    contrast = parts.appearance.contrast(index, mask)
-    return Sight(int(np.count_nonzero(mask)), float(np.median(parts.planes[index][mask])), contrast)
+    return Sight(int(np.count_nonzero(mask)), parts.appearance.contrast(index, mask))
