@@ -129,17 +129,20 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
                 "discard": self.presenter.discard,
             }[name]()
             self._started_run = self._started_run or (name == "main" and self.presenter.state.phase in BUSY)
+            if name == "discard":
+                self._select_chosen()
 
     def _tick(self):
         self.presenter.tick()
         if self._started_run and self.presenter.state.phase not in BUSY:
             self._started_run = False
-            self._select_result()
+            if self.presenter.state.phase == FINISHED:
+                self._select_chosen()
 
-    def _select_result(self):
-        """Show the segment that received the result, where the module chose another than the drawn one for it."""
+    def _select_chosen(self):
+        """Show what the module chose: the segment that received the result; after a Discard the drawn one again."""
         node, parameters = self.scriptedEffect.parameterSetNode(), self.presenter.parameters
-        if self.presenter.state.phase != FINISHED or node is None or parameters is None or not parameters.segmentIDs:
+        if node is None or parameters is None or not parameters.segmentIDs:
             return
         if parameters.segmentation is not node.GetSegmentationNode():
             node.SetAndObserveSegmentationNode(parameters.segmentation)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import slicer
 
+from MedPerSAMLib.mrml.segment_reader import made_for
 from MedPerSAMLib.services.models.load import told_device
 
 
@@ -97,5 +98,4 @@ def _visible(scene: slicer.vtkMRMLScene, kind: str) -> list:
 
 def _drawn_on(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
     """Whether it has segments, and no other volume was it made for: an Apply must not go into a finished case."""
-    made_for = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
-    return bool(segmentation.GetSegmentation().GetNumberOfSegments()) and made_for in (None, volume)
+    return bool(segmentation.GetSegmentation().GetNumberOfSegments()) and made_for(segmentation) in (None, volume)

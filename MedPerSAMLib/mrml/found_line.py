@@ -9,7 +9,7 @@ import slicer
 from MedPerSAMLib.errors import InputError, MedPerSAMError, NothingDrawn
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.geometry import transform_between
-from MedPerSAMLib.mrml.segment_reader import segment_of
+from MedPerSAMLib.mrml.segment_reader import made_for, segment_of
 from MedPerSAMLib.mrml.views import axis_of_view
 from MedPerSAMLib.mrml.volume_reader import voxels
 
@@ -70,6 +70,12 @@ def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
         return Found("\n".join(lines))
     for place, name in nothing_drawn.items():
         lines[place] = f"{name}: no slice of it was drawn or corrected, so it stays as it is."
+    other = made_for(parameters.segmentation)
+    if other not in (None, parameters.volume):
+        lines.append(
+            f"{parameters.segmentation.GetName()} was made for {other.GetName()}; if {parameters.volume.GetName()} shows "
+            "another patient, choose its own segmentation."
+        )
     return Found("\n".join(lines), ready and bool(drawn), first.axis, first.count, first.plane, tuple(drawn))
 
 

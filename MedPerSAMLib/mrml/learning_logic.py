@@ -19,6 +19,7 @@ from MedPerSAMLib.mrml.finished_case import FinishedCase, TrainingPair, check_al
 from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, transform_between
 from MedPerSAMLib.mrml.logic import Direct, PropagationLogic
 from MedPerSAMLib.mrml.propagation_run import Structure
+from MedPerSAMLib.mrml.segment_reader import made_for
 from MedPerSAMLib.mrml.surfaces import hide_surface
 from MedPerSAMLib.mrml.targets import NEW_SEGMENT, NEW_SEGMENTATION, SAME_SEGMENT, targets_of_labels
 from MedPerSAMLib.mrml.training_list import paired_volume
@@ -197,12 +198,7 @@ class LearningLogic(PropagationLogic):
                 f"{profile.directions}; bring it into that direction with the module Orient Scalar Volume."
             )
         if segmentation is not None and target != NEW_SEGMENTATION:
-            other = paired_volume(segmentation)
-            if other is not None and other is not volume:
-                raise InputError(
-                    f"{segmentation.GetName()} is the finished segmentation of {other.GetName()}; let the result go into a "
-                    "new segmentation, or choose another one."
-                )
+            _check_case(segmentation, volume)
             transform_between(segmentation, volume)
             check_mask(editor, segmentation)
             if target != NEW_SEGMENT and segmentation.GetSegmentation().GetNumberOfSegments():
@@ -278,3 +274,16 @@ class LearningLogic(PropagationLogic):
             preview.begin(run_id, annotation, slices, rules)
             structures[name] = Structure(name, annotation, slices, preview)
         return structures
+
+
+def _check_case(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Raise InputError if the segmentation is another volume's: an accepted result in it would be written over."""
+    for other, words in (
+        (paired_volume(segmentation), "is the finished segmentation of"),
+        (made_for(segmentation), "was made for"),
+    ):
+        if other not in (None, volume):
+            raise InputError(
+                f"{segmentation.GetName()} {words} {other.GetName()}; let the result go into a new segmentation, or choose "
+                f"one of {volume.GetName()}."
+            )

@@ -46,6 +46,9 @@ class Host(Protocol):
     def editor_of(self, segmentation) -> slicer.vtkMRMLSegmentEditorNode | None:
         """Segment Editor's node while it shows this segmentation."""
 
+    def target_of_apply(self) -> str:
+        """Where an application goes, as ``start_apply`` is told."""
+
     def inputs_changed(self) -> None:
         """Look at everything again and show it."""
 
@@ -228,11 +231,12 @@ class LearningPresenter:
                 self._say("No point was moved; drag one in a slice view first.")
                 return
             self._host.install()
+            target = self._host.target_of_apply()
             run = self._logic.start_apply(
                 self.profile,
                 parameters.volume,
                 parameters.segmentation,
-                parameters.target,
+                target,
                 parameters.device,
                 self._host.editor_of(parameters.segmentation),
                 moved,
@@ -242,12 +246,12 @@ class LearningPresenter:
             return
         if not again:
             self._applied_to = ""
-        self._host.tell(f"Applying the profile to {parameters.volume.GetName()}.{self._unknown(parameters)}")
+        self._host.tell(f"Applying the profile to {parameters.volume.GetName()}.{self._unknown(parameters, target)}")
         self._host.start_run(run)
 
-    def _unknown(self, parameters) -> str:
+    def _unknown(self, parameters: Parameters, target: str) -> str:
         """A sentence about segments that the profile does not know; they are not written to."""
-        if parameters.segmentation is None or parameters.target == NEW_SEGMENTATION:
+        if parameters.segmentation is None or target == NEW_SEGMENTATION:
             return ""
         known = {label.name for label in self.profile.labels}
         content = parameters.segmentation.GetSegmentation()

@@ -13,6 +13,7 @@ from MedPerSAMLib.errors import MedPerSAMError, ModelError
 from MedPerSAMLib.mrml.applied_run import AppliedRun
 from MedPerSAMLib.mrml.checked_segments import CheckedSegments
 from MedPerSAMLib.mrml.choices import Parameters, device_line, fill_empty, follow_editor, limit_range, tidy_range
+from MedPerSAMLib.mrml.continuation import Continuation
 from MedPerSAMLib.mrml.dependencies import Dependencies
 from MedPerSAMLib.mrml.found_line import Found, look_at
 from MedPerSAMLib.mrml.learning_logic import LearningLogic
@@ -36,7 +37,6 @@ from MedPerSAMLib.mrml.result_navigator import ResultNavigator
 from MedPerSAMLib.mrml.run_controller import RunController, Work
 from MedPerSAMLib.mrml.signal import Signal
 from MedPerSAMLib.mrml.surfaces import show_surfaces
-from MedPerSAMLib.mrml.targets import SAME_SEGMENT
 from MedPerSAMLib.mrml.views import axis_of_view, shown_slice
 from MedPerSAMLib.services.jobs import Jobs
 from MedPerSAMLib.services.models.store import ModelStore
@@ -77,11 +77,12 @@ class Presenter:
         self._scene, self._logic, self._dependencies, self._editor = scene, logic, dependencies, editor
         self._found: Found | None = None
         self._imported = False
-        self._checked = CheckedSegments()
+        self._checked, self._continuation = CheckedSegments(), Continuation()
         self._work = RunController(jobs, clock)
         self._work.changed.connect(self._work_changed)
         self._work.told.connect(self.tell)
         self._work.detailed.connect(self._keep_details)
+        self._work.kept.connect(self._continue_in_target)
         self._work.ended.connect(self._work_ended)
         logic.accepted.connect(self._accepted)
         self.models = ModelPresenter(self._start_model_job, store)
@@ -91,6 +92,8 @@ class Presenter:
 
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Show another set of choices, as after opening a scene."""
+        if parameters is not self.parameters:
+            self._continuation.forget()
         self.parameters = parameters
         self.inputs_changed()
 
@@ -99,6 +102,7 @@ class Presenter:
         if self.state.phase in BUSY:
             return
         self._drop_undone()
+        self._choose_again()
         self._checked.tidy(self.parameters)
         tidy_range(self.parameters, 0 if self._found is None else self._found.slice_count)
         self._found = look_at(self.parameters, self._scene)
@@ -161,7 +165,7 @@ class Presenter:
                 parameters.model or None,
                 parameters.device,
                 wanted,
-                parameters.target,
+                self._continuation.target(parameters),
                 self.editor_of(parameters.segmentation),
                 axis_of_view(self._scene, parameters.volume),
             )
@@ -196,7 +200,12 @@ class Presenter:
     def discard(self) -> None:
         """Take the result back; what the user drew stays."""
         if self.state.phase not in BUSY:
+            parameters = self.parameters
+            # Asked before: Segment Editor, which the effect follows, chooses something as soon as its segment is gone.
+            worked_on = parameters is not None and self._continuation.worked_on(parameters)
             kept = self._logic.discard()
+            if worked_on:
+                self._continuation.restore_if_gone(parameters, worked_on)
             self.learning.decided()
             self._use(None)
             stays = f"; {kept} slice{'s' * (kept > 1)} that you corrected stay{'s' * (kept == 1)}" if kept else ""
@@ -234,6 +243,7 @@ class Presenter:
         self._work.drop()
         self._use(None)
         self.parameters = None
+        self._continuation.forget()
         self.learning.forget()
         self._logic.forget()
         self.state = PanelState(dependencies=self._dependencies.status(), log=self.state.log)
@@ -271,14 +281,21 @@ class Presenter:
 
     def _continue_in_target(self, run: PropagationRun) -> None:
         """After a result went into other segments than those chosen, corrections go on there."""
-        parameters = self.parameters
-        if parameters is None or (parameters.target == SAME_SEGMENT and not isinstance(run, AppliedRun)):
+        if self.parameters is not None and self._continuation.follow(self.parameters, run):
+            self.tell("Corrections go on in the segments of the result.")
+
+    def _choose_again(self) -> None:
+        """What was chosen before a result, where the result is gone or is that of another volume."""
+        parameters, continuation = self.parameters, self._continuation
+        if parameters is None:
             return
-        targets = [structure.preview.target for structure in run.structures.values()]
-        parameters.target = SAME_SEGMENT
-        parameters.segmentation = targets[0].segmentation
-        parameters.segmentIDs = [target.segment_id for target in targets]
-        self.tell("Corrections go on in the segments of the result.")
+        continuation.restore_if_gone(parameters, continuation.worked_on(parameters))
+        if left := continuation.restore_for_another_volume(parameters):
+            self.tell(f"{left} is not that of {parameters.volume.GetName()}, so it is no longer chosen.")
+
+    def target_of_apply(self) -> str:
+        """Where an application of a profile goes, as ``start_apply`` is told."""
+        return self._continuation.target_of_apply(self.parameters, self._logic.pending)
 
     def editor_of(self, segmentation) -> slicer.vtkMRMLSegmentEditorNode | None:
         """Segment Editor's node while it shows this segmentation: the masks of another one mean nothing here."""

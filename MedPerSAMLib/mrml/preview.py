@@ -51,16 +51,16 @@ class Preview:
     @property
     def name(self) -> str:
         """Of the segment, empty once it is gone."""
-        return self._segment().GetName() if self._exists() else ""
+        return self._segment().GetName() if self.target.exists else ""
 
     @property
     def is_ours(self) -> bool:
         """Whether the segment still carries what the last run remembered in it: Undo and Redo exchange that too."""
-        return self._exists() and Record.of(self._segment()) == self._record
+        return self.target.exists and Record.of(self._segment()) == self._record
 
     def follow_undo(self) -> bool:
         """After Undo or Redo: go by the segment's own memory; False where it remembers nothing that we wrote."""
-        if not self._exists():
+        if not self.target.exists:
             return False
         self._record = self._read_record()
         return self.is_ours
@@ -127,14 +127,14 @@ class Preview:
 
     def accept(self) -> None:
         """Keep everything: there is nothing to take back any more."""
-        self._base, self._before, self._base_record = {}, {}, Record.of(self._segment()) if self._exists() else None
+        self._base, self._before, self._base_record = {}, {}, Record.of(self._segment()) if self.target.exists else None
 
     def _make_room(self) -> None:
         make_room(self.target.segmentation, self.target.segment_id, self.volume, self.axis, self._slices)
         self._has_room = stored_labels(self._segment()) is not None
 
     def _restore(self, before: dict[int, np.ndarray], record: Record | None) -> int:
-        if not self._exists():
+        if not self.target.exists:
             return 0
         kept = 0
         for index, mask in before.items():
@@ -160,7 +160,7 @@ class Preview:
 
     def _check_not_undone(self) -> None:
         tag = vtk.reference("")
-        if not self._exists() or not self._segment().GetTag(_RUN_TAG, tag) or str(tag) != self._run:
+        if not self.target.exists or not self._segment().GetTag(_RUN_TAG, tag) or str(tag) != self._run:
             raise Cancelled("The segment was removed or the propagation undone, so it was stopped.")
 
     def _remember(self, index: int, mask: np.ndarray) -> None:
@@ -173,10 +173,6 @@ class Preview:
         shape, kept = self.volume.GetImageData().GetDimensions()[::-1], Record.of(self._segment())
         known = kept is not None and kept.shape == shape and kept.axis == self.axis
         return Record(self.axis, shape, dict(kept.slices) if known else {})
-
-    def _exists(self) -> bool:
-        node = self.target.segmentation
-        return node.GetScene() is not None and node.GetSegmentation().GetSegment(self.target.segment_id) is not None
 
     def _segment(self) -> slicer.vtkSegment:
         return self.target.segmentation.GetSegmentation().GetSegment(self.target.segment_id)

@@ -106,11 +106,15 @@ class PropagationRun:
         self._show_surfaces()
         return kept
 
-    def keep_finished(self) -> None:
-        """End the run early and keep the slices that are there."""
+    def keep_finished(self) -> bool:
+        """End the run early and keep the slices that are there; False where there are none, and nothing is left."""
+        if not any(structure.preview.written for structure in self.structures.values()):
+            self.cancel()
+            return False
         for structure in self.structures.values():
             structure.preview.finish()
         self._show_surfaces()
+        return True
 
     def _show_surfaces(self) -> None:
         show_surfaces(self._surfaces)

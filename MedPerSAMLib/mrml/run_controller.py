@@ -61,7 +61,7 @@ class RunController:
     """Phases of the work; main thread only.
 
     ``changed`` is emitted when phase, status or progress have changed, ``told`` with each sentence for the user,
-    ``detailed`` with the details of a failure for the log, ``ended`` with (phase, run, results) when the work has come
+    ``detailed`` with the details of a failure for the log, ``kept`` with a cancelled run whose slices stay, ``ended`` with (phase, run, results) when the work has come
     to rest; run and results are None unless a propagation finished.
 
     Args:
@@ -70,7 +70,7 @@ class RunController:
     """
 
     def __init__(self, jobs: Jobs, clock: Callable[[], float]) -> None:
-        self.changed, self.told, self.detailed, self.ended = Signal(), Signal(), Signal(), Signal()
+        self.changed, self.told, self.detailed, self.kept, self.ended = (Signal() for _ in range(5))
         self.phase, self.status, self.progress, self.activity = IDLE, "", None, PROPAGATING
         self._jobs, self._clock = jobs, clock
         self._remaining = RemainingTime(clock)
@@ -230,7 +230,10 @@ class RunController:
         run, self._run, self._ending = self._run, None, None
         if run is not None and keep:
             try:
-                run.keep_finished()
+                if run.keep_finished():
+                    self.kept.emit(run)
+                else:
+                    sentence = "Cancelled before a slice was finished; nothing was kept."
             except Cancelled as error:
                 sentence = str(error)
         elif run is not None:

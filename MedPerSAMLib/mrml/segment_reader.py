@@ -72,6 +72,11 @@ def segment_of(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) ->
     return segment
 
 
+def made_for(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLVolumeNode | None:
+    """The volume that gave the segmentation its grid; None where none did, or where it is not in the scene."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
 def segment_ids(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
     """All segments' IDs, in order."""
     content = segmentation.GetSegmentation()

@@ -33,6 +33,12 @@ class Target:
     made_segment: bool = False
     made_node: bool = False
 
+    @property
+    def exists(self) -> bool:
+        """Whether the segment is in the scene."""
+        content = self.segmentation.GetSegmentation()
+        return self.segmentation.GetScene() is not None and content.GetSegment(self.segment_id) is not None
+
     def remove(self) -> None:
         """Remove what was made for this run; a node only with its last segment."""
         content, scene = self.segmentation.GetSegmentation(), self.segmentation.GetScene()

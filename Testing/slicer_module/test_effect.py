@@ -124,6 +124,9 @@ def test_corrections_go_on_where_the_result_went(effect, target):
         effect._tick()
     assert made.GetSegmentation().GetNumberOfSegments() == (3 if made is segmentation else 1)
     assert np.array_equal(read_mask(segmentation, "Liver", volume), drawn)
+    effect.buttons["discard"].click()
+    assert (node.GetSegmentationNode(), node.GetSelectedSegmentID()) == (segmentation, "Liver")
+    assert widget._parameters.target == target
 
 
 def test_another_segment_is_followed(effect):

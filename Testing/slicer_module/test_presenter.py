@@ -223,13 +223,6 @@ def test_close_takes_half_a_result_back(panel):
     assert np.array_equal(panel.mask(), before)
 
 
-def test_new_segment_becomes_the_one_to_correct(panel):
-    panel.parameters.target = "new segment"
-    panel.run()
-    assert panel.state.phase == FINISHED and panel.parameters.target == "same segment"
-    assert panel.parameters.segmentIDs == [panel.segmentation.GetSegmentation().GetNthSegmentID(1)]
-
-
 def test_discard_spares_the_organ_finished_before(panel):
     panel.run()
     liver = panel.mask()
