@@ -305,7 +305,12 @@ class Presenter:
     def _start_model_job(self, work: Callable, title: str, done: Callable[[str], None]) -> bool:
         if self.state.phase in BUSY:
             return False
-        self._work.start_work(Work(title, work, done))
+
+        def ended(sentence: str) -> None:
+            done(sentence)
+            self.tell(sentence)
+
+        self._work.start_work(Work(title, work, ended))
         return True
 
     def install(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from panel_case import Panel
 
 from MedPerSAMLib.core.methods import METHODS, method_class
 from MedPerSAMLib.mrml.method_list import METHOD_ROWS
 from MedPerSAMLib.mrml.model_presenter import ModelPresenter
+from MedPerSAMLib.services.jobs import STEP
 from MedPerSAMLib.services.models.store import ModelStore
 
 
@@ -115,6 +117,26 @@ def test_errors_that_reach_the_panel_name_no_command(models, tmp_path, monkeypat
     state.path.write_bytes(state.path.read_bytes()[:-1] + b"\0")
     listen(store.checksum, store.state("mine"), Progress(), True)
     assert len(said) == 9 and commands(said) == []
+
+
+@pytest.mark.parametrize(
+    "kind, content, sentence",
+    [
+        ("finished", "vit_b", "vit_b is ready."),
+        ("cancelled", None, "Cancelled."),
+        ("failed", ("The disk is full; make room.", "Traceback"), "The disk is full; make room."),
+    ],
+)
+def test_end_of_a_download_is_told_in_the_panel_and_its_log(scene, grey, ball, tmp_path, kind, content, sentence):
+    panel = Panel(scene, grey, ball, tmp_path)
+    panel.presenter.models.download("vit_b")
+    panel.jobs.put(STEP, ("downloading", 374, 375))
+    panel.tick()
+    assert panel.state.status == "Downloading: 375 of 375"
+    panel.jobs.put(kind, content)
+    panel.tick()
+    assert (panel.state.status, panel.presenter.models.status) == (sentence, sentence)
+    assert [line.endswith(sentence) for line in panel.state.log].count(True) == 1
 
 
 def test_methods_are_those_of_the_registry():
