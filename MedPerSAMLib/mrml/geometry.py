@@ -75,6 +75,13 @@ def spacing_of(volume: slicer.vtkMRMLVolumeNode) -> tuple[float, float, float]:
     return tuple(reversed(volume.GetSpacing()))
 
 
+def same_grid(one: slicer.vtkMRMLVolumeNode, other: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether the voxels of two volumes lie at the same places, so that slices of one are slices of the other."""
+    if one.GetImageData().GetDimensions() != other.GetImageData().GetDimensions():
+        return False
+    return np.allclose(volume_to_world(one), volume_to_world(other), atol=1e-4)
+
+
 def plane_name(volume: slicer.vtkMRMLVolumeNode, axis: int) -> str:
     """What people call the slices across an array axis: axial, coronal or sagittal, with "oblique" where they are
     turned."""

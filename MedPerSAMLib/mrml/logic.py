@@ -31,7 +31,8 @@ DEFAULT_METHOD = "med-persam"
 class PropagationLogic:
     """Starts, carries out, accepts and discards propagations.
 
-    ``accepted`` is emitted with the names of segments whose result was kept because a run on others began.
+    ``accepted`` is emitted with the names of segments whose result was kept because a run on others, or on slices of
+    another grid, began.
 
     Args:
         sessions: keeps embeddings between runs; its own unless given.
@@ -210,8 +211,12 @@ class PropagationLogic:
     def _preview(self, target, volume, annotation: Annotation, rules: EditingRules) -> Preview:
         key = (target.segmentation.GetID(), target.segment_id)
         kept = self._previews.get(key)
-        if kept is None or kept.axis != annotation.axis or kept.volume is not volume:
-            self._previews[key] = Preview(target, volume, annotation, rules)
+        if kept is not None and kept.fits(volume, annotation.axis):
+            kept.volume = volume
+            return kept
+        if kept is not None and kept.written and kept.is_ours:
+            self.accepted.emit([kept.name])  # slices of another grid or axis cannot be taken back along with these
+        self._previews[key] = Preview(target, volume, annotation, rules)
         return self._previews[key]
 
     @staticmethod

@@ -372,7 +372,9 @@ class Presenter:
             self.state.phase, self.state.progress = IDLE, 0.0
 
     def _accepted(self, names: list[str]) -> None:
-        self.tell(f"The earlier result of {', '.join(names)} counts as accepted: a run on other segments begins.")
+        self.tell(
+            f"The earlier result of {', '.join(names)} counts as accepted: a run on others, or on other slices, begins."
+        )
 
     def _settle(self, sentence: str) -> None:
         self.tell(sentence)

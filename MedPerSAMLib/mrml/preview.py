@@ -14,6 +14,7 @@ import vtk
 from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.mrml.annotated_slices import Annotation, Record, fingerprint, forget
 from MedPerSAMLib.mrml.editing_rules import EditingRules
+from MedPerSAMLib.mrml.geometry import same_grid
 from MedPerSAMLib.mrml.segment_reader import read_slice, stored_labels
 from MedPerSAMLib.mrml.segment_writer import make_room, trim, write_slice
 from MedPerSAMLib.mrml.targets import Target
@@ -65,8 +66,16 @@ class Preview:
         self._record = self._read_record()
         return self.is_ours
 
+    def fits(self, volume: slicer.vtkMRMLScalarVolumeNode, axis: int) -> bool:
+        """Whether slices of that volume across that axis are those that are remembered here."""
+        return axis == self.axis and (volume is self.volume or same_grid(volume, self.volume))
+
     def begin(self, run: str, annotation: Annotation, slices: range, rules: EditingRules | None = None) -> None:
         """Start a run called ``run``; what the user drew since the last one is protected."""
+        self._base = {
+            **self._before,
+            **self._base,
+        }  # not before: until here the last run could still be taken back alone
         self._run, self._before = run, {}
         self._rules = self._rules if rules is None else rules
         # The segment's own memory counts, not ours: the user may have pressed Undo since the last run.
@@ -108,9 +117,6 @@ class Preview:
     def finish(self) -> None:
         """End the run: keep its memory with the segment, so that later corrections are recognised."""
         self._check_not_undone()
-        for index, mask in self._before.items():
-            self._base.setdefault(index, mask)
-        self._before = {}
         self._end()
         self._record.keep_in(self._segment())
 

@@ -340,6 +340,31 @@ def test_result_of_other_segments_is_kept_and_that_is_told(case):
     assert told == [["Liver"]]
 
 
+def test_run_on_another_volume_of_the_same_grid_is_taken_back_with_the_first(case, grey):
+    volume, segmentation, _ = case
+    other = build.volume_node(grey, (0.8, 0.8, 2.5), (5, 10, 15), name="T2")
+    logic, told, before = PropagationLogic(), [], _masks(volume, segmentation)
+    logic.accepted.connect(told.append)
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    logic.process(other, segmentation, ["Liver"], **COPY)
+    assert told == [] and logic.discard() == 0
+    assert np.array_equal(_masks(volume, segmentation), before)
+
+
+def test_run_on_another_grid_tells_that_the_first_is_accepted(case, grey):
+    volume, segmentation, ball = case
+    other = build.volume_node(grey, (0.8, 0.8, 2.5), (5, 10, 15), (0, 0, 2.5), name="T2")
+    logic, told = PropagationLogic(), []
+    logic.accepted.connect(told.append)
+    logic.process(volume, segmentation, ["Liver"], wanted=range(9, 11), **COPY)
+    write_slice(segmentation, "Liver", volume, 0, 9, np.roll(ball[9], 1, 0))
+    after = _masks(volume, segmentation)
+    logic.process(other, segmentation, ["Liver"], **COPY)
+    assert told == [["Liver"]]
+    logic.discard()
+    assert np.array_equal(_masks(volume, segmentation), after), "as it was before the run on the other grid"
+
+
 def test_colour_volume_and_missing_image_are_refused(case, scene):
     _, segmentation, _ = case
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")
