@@ -4,6 +4,7 @@ results."""
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -149,6 +150,9 @@ class RunController:
                 self._rest(IDLE)
             except MedPerSAMError as error:
                 self.fail(str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it was, the panel must be usable again
+                self._detail(traceback.format_exc())
+                self.fail(f"The result could not be shown ({type(error).__name__}: {error}); details are in the log.")
         self._watch()
 
     def _receive(self, news: News) -> None:
@@ -167,8 +171,7 @@ class RunController:
             self._finished(news.content)
         elif news.kind == kinds.FAILED:
             sentence, details = news.content
-            logging.getLogger(__name__).info(details)
-            self.detailed.emit(details)
+            self._detail(details)
             self.fail(sentence)
         elif news.kind == kinds.CANCELLED:
             self._job_ended("Cancelled.")
@@ -237,7 +240,12 @@ class RunController:
             except Cancelled as error:
                 sentence = str(error)
         elif run is not None:
-            kept = run.cancel()
+            try:
+                kept = run.cancel()
+            except Exception:  # noqa: BLE001 - as where the segmentation was put under a transform that is not linear
+                self._detail(traceback.format_exc())
+                kept = 0
+                sentence += " What was written could not be taken back; press Undo in Segment Editor."
             if kept:
                 sentence += f" {kept} slice{'s' * (kept > 1)} that you drew meanwhile stay{'s' * (kept == 1)}."
         self._tell(sentence)
@@ -249,6 +257,10 @@ class RunController:
     def _rest(self, phase: str, run: PropagationRun | None = None, results: dict | None = None) -> None:
         self.phase, self.progress = phase, None
         self.ended.emit(phase, run, results)
+
+    def _detail(self, details: str) -> None:
+        logging.getLogger(__name__).info(details)
+        self.detailed.emit(details)
 
     def _tell(self, sentence: str) -> None:
         self.status = sentence

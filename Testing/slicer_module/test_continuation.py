@@ -193,7 +193,7 @@ def test_the_next_case_gets_a_segmentation_of_its_own(section, target):
 
 @pytest.mark.parametrize("target", ["same segment", "new segment"])
 def test_the_segmentation_of_another_case_is_refused(section, target):
-    (one, segmentation, _), (two, _, _) = case("one", 1), case("two", 3, outlined=False)
+    segmentation, two = case("one", 1)[1], case("two", 3, outlined=False)[0]
     section.parameters.target = target
     section.choose(two, segmentation)
     section.learning.press_apply()

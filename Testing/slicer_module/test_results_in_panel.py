@@ -7,7 +7,8 @@ import pytest
 from fakes import FakeDependencies
 from panel_case import Panel
 
-from MedPerSAMLib.mrml.panel_state import FAILED, IDLE, LOADING, RUNNING
+from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
+from MedPerSAMLib.mrml.panel_state import FAILED, FINISHED, IDLE, LOADING, RUNNING
 from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.services.jobs import CANCELLED, SLICE, STEP
 from MedPerSAMLib.services.jobs import FAILED as JOB_FAILED
@@ -166,6 +167,36 @@ def test_details_of_a_failure_are_in_the_log_of_the_panel(panel):
     panel.tick()
     assert panel.state.status == sentence and panel.state.log[-1].endswith(sentence)
     assert panel.state.log[-4:-1] == ["Traceback (most recent call last):", "  File x", "RuntimeError: x"]
+
+
+def test_unexpected_error_at_the_end_is_no_result(panel, monkeypatch):
+    before = panel.mask()
+
+    def broken(*_arguments):
+        raise MemoryError("no room for a table")
+
+    monkeypatch.setattr(ConfidenceNodes, "show", broken)
+    panel.run()
+    assert panel.state.phase == FAILED and not panel.state.can_decide and np.array_equal(panel.mask(), before)
+    assert panel.state.status == (
+        "The result could not be shown (MemoryError: no room for a table); details are in the log."
+    )
+    assert any("Traceback" in line for line in panel.state.log)
+    monkeypatch.undo()
+    panel.run()
+    assert panel.state.phase == FINISHED
+
+
+def test_a_run_that_cannot_be_taken_back_says_so(panel, scene):
+    panel.presenter.press_main()
+    panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))
+    panel.tick()
+    bent = scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "warp")
+    panel.segmentation.SetAndObserveTransformNodeID(bent.GetID())
+    panel.jobs.put(SLICE, ("Liver", 13, panel.ball[13], 0.7))
+    panel.tick()
+    assert panel.state.phase == FAILED and panel.state.button == "Propagate"
+    assert "not linear" in panel.state.status and "press Undo in Segment Editor" in panel.state.status
 
 
 def test_unexpected_error_at_the_start_leaves_a_usable_panel(scene, grey, ball, tmp_path, monkeypatch):
