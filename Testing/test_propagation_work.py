@@ -113,6 +113,16 @@ def test_few_volumes_are_kept():
     assert method.sessions[3] is not method.sessions[0]
 
 
+def test_another_file_under_the_same_name_is_loaded(tmp_path):
+    file, loaded = tmp_path / "mine.safetensors", []
+    cache = SessionCache(prepare=lambda *_: loaded.append(1) or equipment(Method()))
+    for content, loads in ((b"one", 1), (b"one", 1), (b"other", 2)):
+        if not file.exists() or file.read_bytes() != content:
+            file.write_bytes(content)
+        cache.equipment(order(np.zeros((3, 8, 8), np.int16), model=str(file)))
+        assert len(loaded) == loads
+
+
 def test_memory_retry_encodes_fewer_at_a_time():
     predictor = types.SimpleNamespace(batch=8, device="cpu")
     method = Method(predictor)

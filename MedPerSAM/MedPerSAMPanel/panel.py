@@ -101,7 +101,7 @@ class Panel:
         ui = self.ui
         for combo, name in self._combos:
             index = combo.findData(getattr(parameters, name))
-            if index >= 0 and index != combo.property("currentIndex"):
+            if index != combo.property("currentIndex"):  # -1, which shows nothing, for what is not in the list
                 combo.setCurrentIndex(index)
         row = self.presenter.models.row(parameters.model)
         ui.modelDetailsLabel.setText(" ".join(filter(None, [row.details, self.presenter.models.status])))
@@ -142,7 +142,7 @@ class Panel:
         ui.segmentsList.itemChanged.connect(lambda *_item: self._choose_segments())
 
     def _choose(self, combo, name):
-        if self.parameters is not None:
+        if self.parameters is not None and combo.property("currentIndex") >= 0:
             setattr(self.parameters, name, combo.itemData(combo.property("currentIndex")))
 
     def _choose_segments(self):

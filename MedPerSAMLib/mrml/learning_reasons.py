@@ -17,7 +17,7 @@ def fit_reason(parameters: Parameters | None, cases: int, models: ModelPresenter
         return "Add at least one finished case first: choose its volume and segmentation above, press Add this case."
     if parameters.learner not in LEARNERS:
         return f"There is no learned method {parameters.learner!r}; choose one from the list."
-    return _model_reason(parameters.model, models) if LEARNERS[parameters.learner].needs_model else ""
+    return models.reason(parameters.model) if LEARNERS[parameters.learner].needs_model else ""
 
 
 def apply_reason(parameters: Parameters | None, profile: Profile | None, models: ModelPresenter) -> str:
@@ -26,7 +26,7 @@ def apply_reason(parameters: Parameters | None, profile: Profile | None, models:
         return "Fit or load a profile first."
     if parameters is None or parameters.volume is None:
         return "Choose the volume at the top of the panel."
-    return "" if profile.model is None else _model_reason(profile.model, models)
+    return "" if profile.model is None else models.reason(profile.model)
 
 
 def again_reason(parameters: Parameters | None, points: AppliedPoints) -> str:
@@ -35,10 +35,3 @@ def again_reason(parameters: Parameters | None, points: AppliedPoints) -> str:
         return "There are no points; only methods with prompts (promise) show them after Apply."
     here = parameters is not None and points.lie_on(parameters.volume)
     return "" if here else "The points are those of another volume; choose that one, or press Apply."
-
-
-def _model_reason(name: str, models: ModelPresenter) -> str:
-    row = next((row for row in models.rows if row.name == name), None)
-    if row is None:
-        return f"The model {name!r} is not known on this computer; import it under Model files."
-    return "" if row.ready else f"The model {name} is not there yet: press Download or Import."

@@ -58,8 +58,14 @@ class ModelPresenter:
         self.changed.emit()
 
     def row(self, name: str) -> ModelRow:
-        """The row of a model, the embedded one's for a name that is no longer there."""
-        return next((row for row in self.rows if row.name == name), self.rows[0])
+        """The row of a model; one that only says what to do for a name that is not, or no longer, there."""
+        return next((row for row in self.rows if row.name == name), _unknown_row(name))
+
+    def reason(self, name: str) -> str:
+        """Why a model cannot be used, and what to do; empty where it can."""
+        if all(row.name != name for row in self.rows):
+            return self.row(name).details
+        return "" if self.row(name).ready else f"The model {name} is not there yet: press Download or Import."
 
     def download(self, name: str) -> None:
         """Get a released model in the background; its checksum is verified before it appears."""
@@ -126,6 +132,11 @@ def _row(state: ModelState) -> ModelRow:
         state.ready,
         state.entry.url is not None and not state.ready,
     )
+
+
+def _unknown_row(name: str) -> ModelRow:
+    details = f"The model {name!r} is not known on this computer; import it under Model files, or choose another."
+    return ModelRow(name, f"{name} - not on this computer", details, False, False)
 
 
 def _remedy(state: ModelState) -> str:

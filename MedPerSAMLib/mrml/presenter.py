@@ -86,6 +86,7 @@ class Presenter:
         self._work.ended.connect(self._work_ended)
         logic.accepted.connect(self._accepted)
         self.models = ModelPresenter(self._start_model_job, store)
+        self.models.changed.connect(self.inputs_changed)
         self.learning = LearningPresenter(scene, logic, self._work, self)
 
     # What the user chooses
@@ -336,8 +337,7 @@ class Presenter:
     def _model_reason(self) -> str:
         if self.parameters is None or not method_row(self.parameters.method).needs_model:
             return ""
-        row = self.models.row(self.parameters.model)
-        return "" if row.ready else f"The model {row.name} is not there yet: press Download or Import."
+        return self.models.reason(self.parameters.model)
 
     def _limit_here(self, first: bool) -> None:
         if self._found is None or self._found.axis is None or self.state.phase in BUSY:

@@ -10,6 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class SessionCache:
     def equipment(self, order: Order):
         """Method, model and weights of an order, loaded once."""
         device = "cpu" if self._only_cpu else order.device
-        key = (order.method, order.model, device)
+        key = (order.method, order.model, device, _version(order.model))
         if key not in self._equipment:
             prepare = self._prepare
             if prepare is None:
@@ -111,6 +112,20 @@ class SessionCache:
         """Give the memory back."""
         self._sessions.clear()
         self._equipment.clear()
+
+
+def _version(model: str | None) -> tuple[int, int] | None:
+    """Changes when another file lies behind a model's name or path; None where none lies there, which loading tells."""
+    from MedPerSAMLib.services.models.registry import DEFAULT
+    from MedPerSAMLib.services.models.store import ModelStore
+
+    store, name = ModelStore(), DEFAULT if model is None else model
+    entry = store.entries().get(name)
+    try:
+        found = (Path(name).expanduser() if entry is None else store.path(entry)).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _empty_gpu_cache() -> None:

@@ -186,6 +186,15 @@ def test_model_that_is_not_there_blocks_with_the_remedy(panel):
     assert "vit_b is not there yet: press Download" in panel.state.found and not panel.state.button_enabled
 
 
+def test_model_that_is_not_known_here_blocks_with_the_remedy(panel):
+    panel.parameters.method, panel.parameters.model = "med-persam", "mine"
+    panel.presenter.inputs_changed()
+    assert "The model 'mine' is not known on this computer; import it under Model files" in panel.state.found
+    assert not panel.state.ready
+    panel.presenter.models.download("mine")
+    assert panel.presenter.models.status == "mine has no download; import its file." and not panel.jobs.submitted
+
+
 def test_scene_close_while_running(panel, scene):
     panel.presenter.press_main()
     panel.jobs.put(SLICE, ("Liver", 12, panel.ball[12], 0.7))

@@ -174,6 +174,25 @@ def test_clear_folder_asks_first(widget, tmp_path):
     assert len(asked) == 2, "nothing is asked where there is nothing to remove"
 
 
+def test_a_model_that_was_removed_is_not_shown_as_another(case, tmp_path):
+    from MedPerSAMLib.services.models.registry import EMBEDDED_FOLDER, REGISTRY
+    from MedPerSAMLib.services.models.store import ModelStore
+
+    pytest.importorskip("torch")
+    widget, *_ = case
+    ModelStore(tmp_path / "models").import_model(EMBEDDED_FOLDER / REGISTRY["tiny"].file, "mine")
+    widget.presenter.models.refresh()
+    widget._parameters.method, widget._parameters.model = "med-persam", "mine"
+    assert widget.ui.modelCombo.currentData() == "mine" and widget.ui.mainButton.isEnabled()
+    widget.panel.ask = lambda _question: True
+    widget.ui.clearFolderButton.click()
+    assert widget._parameters.model == "mine" and widget.ui.modelCombo.currentIndex() == -1
+    assert "not known on this computer" in widget.ui.modelDetailsLabel.text()
+    assert "not known on this computer" in widget.ui.foundLabel.text() and not widget.ui.mainButton.isEnabled()
+    widget.ui.modelCombo.setCurrentIndex(0)
+    assert widget._parameters.model == "tiny" and widget.ui.mainButton.isEnabled()
+
+
 def test_question_is_a_message_box(monkeypatch):
     qt_stand_ins.module()
     from MedPerSAMPanel.panel import ask_user
