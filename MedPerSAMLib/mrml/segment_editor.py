@@ -13,10 +13,8 @@ def editor_node() -> slicer.vtkMRMLSegmentEditorNode | None:
 
 
 def editor_widget():
-    """Segment Editor's qMRMLSegmentEditorWidget, if the module was opened; its undo history is the one the user
-    sees."""
-    if editor_node() is None:
-        return None
+    """Segment Editor's qMRMLSegmentEditorWidget, made here if the module was not opened yet; its undo history is the one
+    the user will see."""
     return slicer.modules.segmenteditor.widgetRepresentation().self().editor
 
 

@@ -70,20 +70,24 @@ class LogicUndo:
 
 
 class EditorUndo:
-    """Undo in an open Segment Editor, so that its own Undo button takes the propagation back.
+    """Undo in Segment Editor, so that its own Undo button takes the propagation back.
 
     Args:
-        find_editor: gives the module's qMRMLSegmentEditorWidget or None; used while it shows the segmentation.
-        otherwise: used for other segmentations.
+        find_editor: gives the module's qMRMLSegmentEditorWidget.
+        otherwise: used while it shows another segmentation, whose history would be lost by showing this one.
     """
 
-    def __init__(self, find_editor: Callable[[], object | None], otherwise: LogicUndo) -> None:
+    def __init__(self, find_editor: Callable[[], object], otherwise: LogicUndo) -> None:
         self._find_editor, self.otherwise = find_editor, otherwise
 
     def save(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
-        """Save the segmentation as it is."""
+        """Save the segmentation as it is; an editor that shows nothing, or an empty one, shows it from now on."""
         editor = self._find_editor()
-        if editor is None or editor.segmentationNode() is not segmentation:
+        shown = editor.segmentationNode()
+        if shown is None or not shown.GetSegmentation().GetNumberOfSegments():
+            editor.setSegmentationNode(segmentation)
+            editor.setSourceVolumeNode(volume)
+        elif shown is not segmentation:
             return self.otherwise.save(segmentation, volume)
         editor.saveStateForUndo()
         return True

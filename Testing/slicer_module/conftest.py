@@ -43,7 +43,9 @@ def module(scene, tmp_path, monkeypatch):
     """MedPerSAM.py on stand-ins, with a fresh parameter node and no models but the embedded one."""
     pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
     import qt_stand_ins
+    import segment_editor_stand_in
 
+    segment_editor_stand_in.install()
     monkeypatch.setenv("MEDPERSAM_HOME", str(tmp_path))
     kept = scene.GetSingletonNode("MedPerSAM", "vtkMRMLScriptedModuleNode")
     if kept is not None:

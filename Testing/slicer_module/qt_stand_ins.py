@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import scene as slicer_scene
+import segment_editor_stand_in
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtUiTools import QUiLoader
@@ -276,6 +277,7 @@ def install() -> QtWidgets.QApplication:
     sys.modules["qt"] = qt
     sys.modules["ctk"] = types.ModuleType("ctk")
     slicer.app = _App()
+    segment_editor_stand_in.install()
     slicer.util.loadUI, slicer.util.childWidgetVariables = load_ui, child_variables
     for name, content in {
         "slicer.i18n": {"tr": lambda text: text, "translate": lambda _context, text: text},

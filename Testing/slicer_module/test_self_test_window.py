@@ -15,43 +15,14 @@ import qt_stand_ins
 
 from MedPerSAMLib.mrml import self_test, self_test_window
 from MedPerSAMLib.mrml.sample_data import register_samples
+from MedPerSAMLib.mrml.segment_editor import editor_widget
 from MedPerSAMLib.mrml.self_test_window import COMPUTING, EFFECT_NAME, READING, Window, open_window
-from MedPerSAMLib.mrml.undo import LogicUndo
-
-
-class Editor:
-    """STAND-IN for qMRMLSegmentEditorWidget: its node, one history of undo steps, and the names of its effects."""
-
-    def __init__(self, node) -> None:
-        self.node, self.effects, self._history = node, {EFFECT_NAME: object()}, LogicUndo()
-
-    def setSegmentationNode(self, segmentation) -> None:
-        self.node.SetAndObserveSegmentationNode(segmentation)
-        self.node.SetSelectedSegmentID(segmentation.GetSegmentation().GetNthSegmentID(0))
-
-    def setSourceVolumeNode(self, volume) -> None:
-        self.node.SetAndObserveSourceVolumeNode(volume)
-
-    def segmentationNode(self):
-        return self.node.GetSegmentationNode()
-
-    def effectByName(self, name: str):
-        return self.effects.get(name)
-
-    def saveStateForUndo(self) -> None:
-        self._history.save(self.node.GetSegmentationNode(), self.node.GetSourceVolumeNode())
-
-    def undo(self) -> None:
-        self._history.undo(self.node.GetSegmentationNode())
 
 
 @pytest.fixture
 def window(scene, module, monkeypatch):
     """The module's widget and Segment Editor's, found as in Slicer."""
-    node = slicer.vtkMRMLSegmentEditorNode()
-    node.SetSingletonTag("SegmentEditor")
-    editor = Editor(scene.AddNode(node))
-    monkeypatch.setattr(module, "editor_widget", lambda: editor)
+    editor = editor_widget()
     sample_data_stand_in.install(monkeypatch)
     register_samples("icons")
     panel = module.MedPerSAMWidget()
@@ -65,7 +36,6 @@ def window(scene, module, monkeypatch):
     assert selected == ["SegmentEditor", "MedPerSAM"] and (opened.panel, opened.editor) == (panel, editor)
     yield opened
     panel.cleanup()
-    scene.RemoveNode(node)
 
 
 @pytest.mark.parametrize("step", READING + COMPUTING, ids=lambda step: step.__name__)

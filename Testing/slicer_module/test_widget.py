@@ -94,6 +94,25 @@ def test_run_accept_discard_by_buttons(case):
     assert np.array_equal(read_mask(segmentation, "Liver", volume), ball)
 
 
+@pytest.mark.parametrize("opened", ["never", "on an empty one", "on another one"])
+def test_segment_editors_undo_takes_a_run_back(case, opened):
+    widget, volume, segmentation, ball = case
+    before, module = read_mask(segmentation, "Liver", volume), slicer.modules.segmenteditor
+    shown = None
+    if opened != "never":
+        shown = build.segmentation_node(volume, *(["Spleen"] if opened == "on another one" else []))
+        module.widgetRepresentation().self().editor.setSegmentationNode(shown)
+    finish(widget, ball)
+    editor = module.widgetRepresentation().self().editor
+    if opened == "on another one":
+        assert editor.segmentationNode() is shown, "its history is not given up"
+        assert widget.logic.undo.otherwise.undo(segmentation)
+    else:
+        assert editor.segmentationNode() is segmentation and editor.node.GetSourceVolumeNode() is volume
+        editor.undo()
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), before)
+
+
 def test_every_button_can_be_pressed(case, monkeypatch):
     """All buttons, enabled or not, in the rest state after a result: none raises, none starts what it must not."""
     widget, _, _, ball = case
