@@ -181,7 +181,7 @@ class LearningLogic(PropagationLogic):
             segmentation: receives the structures, in segments of their names or in new ones; None for a new one.
             target: one of ``targets.TARGETS``.
             device: auto, cpu, cuda or mps.
-            editor: Segment Editor's node, whose mask and overwrite mode bound the writing; None for no bounds.
+            editor: Segment Editor's node, whose mask and overwrite mode bound the writing; None for its defaults.
             moved: points that the user moved.
 
         Raises:

@@ -43,8 +43,8 @@ class Host(Protocol):
     def start_run(self, run: AppliedRun) -> None:
         """Start a run whose result is looked at, corrected and decided on like a propagation's."""
 
-    def editor_of(self, segmentation) -> slicer.vtkMRMLSegmentEditorNode | None:
-        """Segment Editor's node while it shows this segmentation."""
+    def editor(self) -> slicer.vtkMRMLSegmentEditorNode | None:
+        """Segment Editor's node; None before it was first opened."""
 
     def target_of_apply(self) -> str:
         """Where an application goes, as ``start_apply`` is told."""
@@ -238,7 +238,7 @@ class LearningPresenter:
                 parameters.segmentation,
                 target,
                 parameters.device,
-                self._host.editor_of(parameters.segmentation),
+                self._host.editor(),
                 moved,
             )
         except MedPerSAMError as error:

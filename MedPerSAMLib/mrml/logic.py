@@ -71,7 +71,7 @@ class PropagationLogic:
             device: auto, cpu, cuda or mps.
             wanted: slices that may change; all unless given.
             target: one of ``targets.TARGETS``.
-            editor: Segment Editor's node, whose mask and overwrite mode bound the writing; None for no bounds.
+            editor: Segment Editor's node, whose mask and overwrite mode bound the writing; None for its defaults.
             view_axis: array axis that the slice view looks along, for annotations that fit several.
             seed: of everything random.
 

@@ -74,7 +74,8 @@ class Presenter:
         self.parameters: Parameters | None = None
         self.navigator: ResultNavigator | None = None
         self.results: dict[str, Propagation] = {}
-        self._scene, self._logic, self._dependencies, self._editor = scene, logic, dependencies, editor
+        self.editor = editor
+        self._scene, self._logic, self._dependencies = scene, logic, dependencies
         self._found: Found | None = None
         self._imported = False
         self._checked, self._continuation = CheckedSegments(), Continuation()
@@ -124,7 +125,7 @@ class Presenter:
         there or here, from the views and the scene."""
         if self.parameters is None or self.state.phase in BUSY:
             return
-        editor = self._editor()
+        editor = self.editor()
         if editor is not None:
             follow_editor(self.parameters, editor)
         fill_empty(self.parameters, self._scene)
@@ -167,7 +168,7 @@ class Presenter:
                 parameters.device,
                 wanted,
                 self._continuation.target(parameters),
-                self.editor_of(parameters.segmentation),
+                self.editor(),
                 axis_of_view(self._scene, parameters.volume),
             )
         except MedPerSAMError as error:
@@ -297,11 +298,6 @@ class Presenter:
     def target_of_apply(self) -> str:
         """Where an application of a profile goes, as ``start_apply`` is told."""
         return self._continuation.target_of_apply(self.parameters, self._logic.pending)
-
-    def editor_of(self, segmentation) -> slicer.vtkMRMLSegmentEditorNode | None:
-        """Segment Editor's node while it shows this segmentation: the masks of another one mean nothing here."""
-        editor = self._editor()
-        return editor if editor is not None and editor.GetSegmentationNode() is segmentation else None
 
     def _start_model_job(self, work: Callable, title: str, done: Callable[[str], None]) -> bool:
         if self.state.phase in BUSY:

@@ -174,6 +174,36 @@ def read_slice(
     return read_mask(segmentation, segment_id, volume, slice_extent(volume, axis, index)).squeeze(axis)
 
 
+def read_union(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    wanted: list[str],
+    volume: slicer.vtkMRMLVolumeNode,
+    axis: int,
+    index: int,
+) -> np.ndarray:
+    """(rows, columns) bool of one slice of several segments together; a layer that many share is read once.
+
+    Raises like :func:`read_mask`.
+    """
+    extent, layers = slice_extent(volume, axis, index), {}
+    for segment_id in wanted:
+        labels = stored_labels(segment_of(segmentation, segment_id))
+        if labels is not None:
+            layers.setdefault(labels, []).append(segment_id)
+    union = np.zeros([volume.GetImageData().GetDimensions()[2 - other] for other in range(3) if other != axis], bool)
+    for labels, sharing in layers.items():
+        offset = offset_to(labels, segmentation, volume)
+        if offset is None:
+            for segment_id in sharing:
+                union |= read_slice(segmentation, segment_id, volume, axis, index)
+            continue
+        shared = overlap(labels, offset, extent)
+        if shared is not None:
+            values = [segment_of(segmentation, segment_id).GetLabelValue() for segment_id in sharing]
+            np.expand_dims(union, axis)[shared[0]] |= np.isin(label_array(labels)[shared[1]], values)
+    return union
+
+
 def match_grids(
     segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLVolumeNode
 ) -> GridMatch | None:

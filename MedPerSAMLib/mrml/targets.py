@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import slicer
+import vtk
 
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.annotated_slices import Annotation, forget
+from MedPerSAMLib.mrml.segment_reader import segment_ids
 from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.services.learning.profile import Label
 
 SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION = "same segment", "new segment", "new segmentation"
+_SOURCE = "MedPerSAM.Source"
+"""Tag of a new segment: the segment that was drawn."""
+
 TARGETS = (SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION)
 """What the user may choose."""
 
@@ -73,11 +78,28 @@ def make_targets(
         copy.DeepCopyMetadata(source)
         copy.SetLabelValue(label)  # segments that share a layer are told apart by it
         forget(copy)
+        copy.SetTag(_SOURCE, _source(source, segment_id))
         copy.SetName(source.GetName() if kind == NEW_SEGMENTATION else f"{source.GetName()} propagated")
         for index, mask in annotation.masks.items():
             write_slice(into, new_id, volume, annotation.axis, index, mask)
         targets[segment_id] = Target(into, new_id, True, kind == NEW_SEGMENTATION)
     return targets
+
+
+def of_one_drawing(segmentation: slicer.vtkMRMLSegmentationNode, wanted: set[str]) -> set[str]:
+    """IDs of the segments that share a drawing with those wanted, themselves included: a drawn segment and the new ones
+    that received its results lie over each other on purpose."""
+    content = segmentation.GetSegmentation()
+    sources = {
+        segment_id: _source(content.GetSegment(segment_id), segment_id) for segment_id in segment_ids(segmentation)
+    }
+    drawn = {sources.get(segment_id) for segment_id in wanted}
+    return {segment_id for segment_id, source in sources.items() if source in drawn}
+
+
+def _source(segment: slicer.vtkSegment, segment_id: str) -> str:
+    source = vtk.reference("")
+    return str(source) if segment.GetTag(_SOURCE, source) else segment_id
 
 
 def targets_of_labels(

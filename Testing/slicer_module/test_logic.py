@@ -205,6 +205,40 @@ def test_other_segments_and_masks_are_respected(case):
     assert np.array_equal(liver[12], ball[9] & other) and not liver[13].any()
 
 
+@pytest.mark.parametrize("opened", ["never", "on this one", "on another one"])
+def test_other_segments_are_spared_wherever_segment_editor_was_opened(case, scene, opened):
+    volume, segmentation, ball = case
+    other = np.zeros_like(ball[9])
+    other[:, 12:] = True
+    write_slice(segmentation, "Kidney", volume, 0, 12, other)
+    editor = None if opened == "never" else scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    if opened == "on another one":
+        editor.SetAndObserveSegmentationNode(build.segmentation_node(volume, "Spleen"))
+        editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+        editor.SetMaskSegmentID("Spleen")  # the masks of another segmentation mean nothing here
+    elif editor is not None:
+        editor.SetAndObserveSegmentationNode(segmentation)
+    PropagationLogic().process(volume, segmentation, ["Liver"], editor=editor, **COPY)
+    liver, kidney = _masks(volume, segmentation)
+    assert np.array_equal(kidney[12], other) and np.array_equal(liver[12], ball[9] & ~other)
+
+
+def test_a_drawing_and_its_new_segment_do_not_hold_each_other_back(case):
+    volume, segmentation, ball = case
+    logic = PropagationLogic()
+    logic.process(volume, segmentation, ["Liver"], **COPY)
+    logic.accept()
+    logic.process(volume, segmentation, ["Liver"], target=NEW_SEGMENT, **COPY)
+    logic.accept()
+    new_id = segmentation.GetSegmentation().GetNthSegmentID(2)
+    for segment_id in (new_id, "Liver"):
+        correction = np.roll(ball[9], 3, 1)
+        write_slice(segmentation, segment_id, volume, 0, 13, correction)
+        result = logic.process(volume, segmentation, [segment_id], **COPY)[segment_id]
+        assert np.array_equal(result.mask[14], correction)
+        assert np.array_equal(read_mask(segmentation, segment_id, volume), result.mask)
+
+
 def test_masks_hold_for_new_segmentations_and_missing_ones_are_named(case, scene):
     volume, segmentation, ball = case
     half = np.zeros_like(ball[9])
@@ -241,7 +275,9 @@ def test_new_segment_is_not_held_back_by_its_own_source(case):
 def test_each_structure_keeps_its_own_references_and_axis(case):
     volume, segmentation, ball = case
     write_slice(segmentation, "Kidney", volume, 1, 10, ball[:, 10])
-    results = PropagationLogic().process(volume, segmentation, ["Liver", "Kidney"], **COPY)
+    overlap = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    overlap.SetOverwriteMode(overlap.OverwriteNone)
+    results = PropagationLogic().process(volume, segmentation, ["Liver", "Kidney"], editor=overlap, **COPY)
     liver, kidney = _masks(volume, segmentation)
     assert np.array_equal(liver, results["Liver"].mask)
     assert np.array_equal(np.moveaxis(kidney, 1, 0), results["Kidney"].mask)

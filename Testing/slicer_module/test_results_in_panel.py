@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import FakeDependencies
@@ -126,7 +128,8 @@ def test_other_structures_stay_when_one_segment_is_removed(two):
     two.presenter.press_main()
     result = two.jobs.put_result("Liver", two.ball)
     two.jobs._news.pop()
-    two.jobs.put("finished", {"Liver": result, "Kidney": result})
+    beside = replace(result, mask=np.roll(two.ball, 6, axis=2))  # where they overlap, it yields to the first
+    two.jobs.put("finished", {"Liver": result, "Kidney": beside})
     two.tick(4)
     assert sorted(two.presenter.results) == ["Kidney", "Liver"]
     two.segmentation.GetSegmentation().RemoveSegment("Liver")
@@ -136,8 +139,6 @@ def test_other_structures_stay_when_one_segment_is_removed(two):
 
 
 def test_table_is_that_of_the_slice_that_is_shown(two):
-    from dataclasses import replace
-
     two.presenter.press_main()
     result = two.jobs.put_result("Liver", two.ball)
     two.jobs._news.pop()

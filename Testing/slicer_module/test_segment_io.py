@@ -10,7 +10,7 @@ import vtk
 
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.geometry import matrix_array, volume_to_world
-from MedPerSAMLib.mrml.segment_reader import match_grids, read_mask, stored_labels
+from MedPerSAMLib.mrml.segment_reader import match_grids, read_mask, read_slice, read_union, stored_labels
 from MedPerSAMLib.mrml.segment_writer import make_room, trim, write_slice
 
 OBLIQUE, ANISOTROPIC = (10.0, 20.0, 30.0), (0.7, 0.9, 3.0)
@@ -144,6 +144,23 @@ def test_overlapping_segments_do_not_disturb_each_other(scene):
             write_slice(segmentation, segment_id, volume, 0, index, part)
     for segment_id, mask in truth.items():
         assert np.array_equal(read_mask(segmentation, segment_id, volume), mask)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("case", ["plain", "both moved and turned"])
+def test_union_is_that_of_the_segments(scene, case, axis):
+    volume, segmentation = _nodes(case)
+    random, third = np.random.default_rng(axis), segmentation.GetSegmentation().AddEmptySegment("third")
+    one = random.random((9, 12, 15)) > 0.7
+    masks = {"first": one, "second": ~one & (random.random(one.shape) > 0.6), third: random.random(one.shape) > 0.8}
+    for segment_id, mask in masks.items():
+        write_mask(segmentation, segment_id, volume, mask)  # two share a layer, the third overlaps both
+    seen = build.volume_node(np.zeros(one.shape, np.int16), ANISOTROPIC, (0, 0, 5), (5, -7, 11))  # another grid
+    for grid in (volume, seen):
+        for wanted in (["first", "second"], list(masks), []):
+            each = [read_slice(segmentation, segment_id, grid, axis, 4) for segment_id in wanted]
+            union = read_union(segmentation, wanted, grid, axis, 4)
+            assert np.array_equal(union, np.any(each, axis=0) if each else np.zeros(union.shape, bool))
 
 
 def test_names_colours_and_terminology_stay(scene):
