@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scene as build
 import slicer
+import vtk
 
 from MedPerSAMLib.core.progress import CallbackProgress
 from MedPerSAMLib.errors import Cancelled, InputError
@@ -143,12 +144,15 @@ def test_cancel_leaves_nothing(case, scene, target):
 
 def test_new_segment_and_new_segmentation_leave_the_drawing_alone(case, scene):
     volume, segmentation, _ = case
-    segmentation.GetSegmentation().GetSegment("Liver").SetColor(0.2, 0.4, 0.6)
+    drawn = segmentation.GetSegmentation().GetSegment("Liver")
+    drawn.SetColor(0.2, 0.4, 0.6)
+    drawn.SetTag(drawn.GetTerminologyEntryTagName(), "a~terminology~entry")
     before, logic = _masks(volume, segmentation), PropagationLogic()
     logic.process(volume, segmentation, ["Liver"], target=NEW_SEGMENT, **COPY)
     new_id = segmentation.GetSegmentation().GetNthSegmentID(2)
     new = segmentation.GetSegmentation().GetSegment(new_id)
     assert (new.GetName(), new.GetColor()) == ("Liver propagated", (0.2, 0.4, 0.6))
+    assert _terminology(new) == "a~terminology~entry"
     assert read_mask(segmentation, new_id, volume).any(axis=(1, 2)).all()
     assert list(find_annotation(segmentation, new_id, volume).masks) == [9]
     assert np.array_equal(_masks(volume, segmentation), before)
@@ -156,6 +160,8 @@ def test_new_segment_and_new_segmentation_leave_the_drawing_alone(case, scene):
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
     logic.process(volume, segmentation, ["Liver"], target=NEW_SEGMENTATION, **COPY)
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+    found = slicer.util.getNode("Segmentation propagated").GetSegmentation().GetNthSegment(0)
+    assert (found.GetName(), found.GetColor(), _terminology(found)) == ("Liver", (0.2, 0.4, 0.6), "a~terminology~entry")
     logic.discard()
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
@@ -412,13 +418,17 @@ def test_colour_volume_and_missing_image_are_refused(case, scene):
         PropagationLogic().process(colour, segmentation, ["Liver"], **COPY)
 
 
+def _terminology(segment) -> str:
+    text = vtk.reference("")
+    segment.GetTag(segment.GetTerminologyEntryTagName(), text)
+    return str(text)
+
+
 def _tags(segmentation) -> list[str]:
     return [repr(find) for find in (_tag(segmentation, i) for i in ("Liver", "Kidney"))]
 
 
 def _tag(segmentation, segment_id):
-    import vtk
-
     found = []
     for name in ("MedPerSAM.Propagated", "MedPerSAM.Run"):
         text = vtk.reference("")

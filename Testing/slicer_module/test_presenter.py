@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from fakes import FakeDependencies
 from panel_case import Panel
 
 from MedPerSAMLib.errors import DependencyError
-from MedPerSAMLib.mrml.panel_state import CANCELLING, FAILED, FINISHED, IDLE, INSTALLING, LOADING, RUNNING
+from MedPerSAMLib.mrml.panel_state import BUSY, CANCELLING, FAILED, FINISHED, IDLE, INSTALLING, LOADING, RUNNING
+from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
-from MedPerSAMLib.services.jobs import CANCELLED, NOTE, SLICE, STEP
+from MedPerSAMLib.services.jobs import CANCELLED, NOTE, SLICE, STEP, Jobs
 from MedPerSAMLib.services.jobs import FAILED as JOB_FAILED
 from MedPerSAMLib.services.jobs import FINISHED as JOB_FINISHED
 from MedPerSAMLib.services.models.load import _told, choose_device
+from MedPerSAMLib.services.models.store import ModelStore
 from MedPerSAMLib.services.preload import prepare_all
 
 
@@ -137,6 +141,32 @@ def test_a_dead_worker_is_noticed(panel):
     panel.jobs.alive = False
     panel.tick()
     assert panel.state.phase == FAILED and "worker stopped" in panel.state.status
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_really_dies_is_noticed_and_replaced(scene, grey, ball, tmp_path, monkeypatch):
+    panel, jobs = Panel(scene, grey, ball, tmp_path), Jobs()
+    presenter = Presenter(scene, panel.logic, jobs, panel.dependencies, ModelStore(tmp_path))
+    presenter.set_parameters(panel.parameters)
+    before = panel.mask()
+
+    def run() -> str:
+        presenter.press_main()
+        end = time.monotonic() + 30
+        while presenter.state.phase in BUSY and time.monotonic() < end:
+            presenter.tick()
+            time.sleep(0.001)
+        return presenter.state.phase
+
+    def dies(*_arguments):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(panel.logic, "compute", dies)
+        assert run() == FAILED and "The background worker stopped; press Propagate again" in presenter.state.status
+        assert np.array_equal(panel.mask(), before) and not jobs.alive
+    assert run() == FINISHED and not np.array_equal(panel.mask(), before)
+    assert presenter.close(timeout_s=10)
 
 
 def test_packages_are_installed_with_consent_first(scene, grey, ball, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from fakes import FakeDependencies
 from panel_case import Panel
 
+from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
 from MedPerSAMLib.mrml.panel_state import FAILED, FINISHED, IDLE, LOADING, RUNNING
 from MedPerSAMLib.mrml.segment_writer import write_slice
@@ -110,6 +111,16 @@ def test_slice_phases_are_those_of_the_methods():
     code = "\n".join(p.read_text(encoding="utf-8") for d in ("core", "mrml") for p in (root / d).rglob("*.py"))
     code = code.replace((root / "mrml" / "remaining_time.py").read_text(encoding="utf-8"), "")
     assert [phase for phase in SLICE_PHASES if f'"{phase}"' not in code] == []
+
+
+def test_a_structure_that_was_found_nowhere_is_told(panel):
+    panel.presenter.press_main()
+    nowhere, count = np.zeros_like(panel.ball), len(panel.ball)
+    result = Propagation(nowhere, np.ones(count, np.float32), np.zeros(count, bool), np.ones(count, bool))
+    panel.jobs.put("finished", {"Liver": result})
+    panel.tick(4)
+    assert panel.state.phase == FINISHED and panel.state.result == "Liver: found on no other slice."
+    assert not panel.state.can_navigate and panel.state.log[-1].endswith(panel.state.result)
 
 
 def test_undo_after_the_end_takes_the_result_out_of_the_panel(panel, scene):
