@@ -181,9 +181,10 @@ class Panel:
             self.presenter.models.clear()
 
     def _show_plot(self):
-        segmentation = None if self.parameters is None else self.parameters.segmentation
-        if segmentation is not None:
-            slicer.modules.plots.logic().ShowChartInLayout(ConfidenceNodes(segmentation).chart())
+        navigator = self.presenter.navigator
+        chart = None if navigator is None else navigator.chart()
+        if chart is not None:
+            slicer.modules.plots.logic().ShowChartInLayout(chart)
 
     def _table(self, parameters):
         if self.presenter.navigator is not None:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 import slicer
 
-from MedPerSAMLib.errors import MedPerSAMError
 from MedPerSAMLib.mrml.applied_points import AppliedPoints
 from MedPerSAMLib.mrml.applied_run import AppliedRun
 from MedPerSAMLib.mrml.choices import Parameters
@@ -33,6 +32,9 @@ class Host(Protocol):
 
     def tell(self, sentence: str) -> None:
         """Show a sentence and put it into the log."""
+
+    def explain(self, error: Exception, what: str) -> str:
+        """The sentence about an error, after its details went into the log where nobody foresaw it."""
 
     def install(self) -> None:
         """Install missing packages, with consent."""
@@ -83,8 +85,8 @@ class LearningPresenter:
             return
         try:
             self.cases.add(parameters.volume, parameters.segmentation)
-        except MedPerSAMError as error:
-            self._say(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the user must hear of it
+            self._say(self._host.explain(error, "The case could not be added"))
             return
         self._say(f"{parameters.volume.GetName()} is in the list; add further cases, or press Fit.")
 
@@ -108,8 +110,8 @@ class LearningPresenter:
             plan = self._logic.plan_fit(
                 self.cases.pairs(), parameters.learner, parameters.model or None, parameters.device
             )
-        except MedPerSAMError as error:
-            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the panel must be usable again
+            self._fail(self._host.explain(error, "The fit could not be started"))
             return
         self._so_far = None
         names = ", ".join(label.name for label in plan.labels)
@@ -145,8 +147,8 @@ class LearningPresenter:
         file = file if file.suffix == SUFFIX else file.with_name(file.name + SUFFIX)
         try:
             self.profile.save(file)
-        except MedPerSAMError as error:
-            self._say(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the user must hear of it
+            self._say(self._host.explain(error, "The profile could not be saved"))
             return
         self._saved_as = file.name
         self._say(f"The profile is saved as {file}.")
@@ -157,8 +159,8 @@ class LearningPresenter:
             return
         try:
             self._host.install()
-        except MedPerSAMError as error:
-            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the panel must be usable again
+            self._fail(self._host.explain(error, "The profile could not be loaded"))
             return
 
         def loaded(profile: Profile) -> str:
@@ -241,8 +243,8 @@ class LearningPresenter:
                 self._host.editor(),
                 moved,
             )
-        except MedPerSAMError as error:
-            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the panel must be usable again
+            self._fail(self._host.explain(error, "The profile could not be applied"))
             return
         if not again:
             self._applied_to = ""

@@ -36,7 +36,7 @@ from MedPerSAMLib.mrml.propagation_run import PropagationRun
 from MedPerSAMLib.mrml.result_navigator import ResultNavigator
 from MedPerSAMLib.mrml.run_controller import RunController, Work
 from MedPerSAMLib.mrml.signal import Signal
-from MedPerSAMLib.mrml.surfaces import show_surfaces
+from MedPerSAMLib.mrml.surfaces import reveal, show_surfaces
 from MedPerSAMLib.mrml.views import axis_of_view, shown_slice
 from MedPerSAMLib.services.jobs import Jobs
 from MedPerSAMLib.services.models.store import ModelStore
@@ -171,15 +171,8 @@ class Presenter:
                 self.editor(),
                 axis_of_view(self._scene, parameters.volume),
             )
-        except MedPerSAMError as error:
-            self._work.fail(str(error))
-            return
         except Exception as error:  # noqa: BLE001 - whatever it was, the panel must be usable again
-            self._keep_details(traceback.format_exc())
-            self._work.fail(
-                f"The run could not be started ({type(error).__name__}: {error}); look at the details in the log and "
-                "try again."
-            )
+            self._work.fail(self.explain(error, "The run could not be started"))
             return
         self.tell(found.text)
         self._work.start_run(run, lambda progress: self._logic.compute(run, progress))
@@ -229,6 +222,7 @@ class Presenter:
         """Make and show the closed surface of the segmentation."""
         if self.parameters is not None and self.parameters.segmentation is not None and self.state.phase not in BUSY:
             show_surfaces([self.parameters.segmentation])
+            reveal(self.parameters.segmentation)
 
     # What happens meanwhile
 
@@ -402,6 +396,13 @@ class Presenter:
         if not (log and log[-1].endswith(f"  {sentence}")):
             log.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
         del self.state.log[:-LOG_LINES]
+
+    def explain(self, error: Exception, what: str) -> str:
+        """The sentence about an error; for one that nobody foresaw it says what failed, and the log has the details."""
+        if isinstance(error, MedPerSAMError):
+            return str(error)
+        self._keep_details("".join(traceback.format_exception(error)))
+        return f"{what} ({type(error).__name__}: {error}); look at the details in the log and try again."
 
     def _keep_details(self, details: str) -> None:
         """Put the details of a failure into the log, so that Copy has them."""

@@ -64,6 +64,11 @@ class ResultNavigator:
         """The one of the slice that is shown; before any is shown, the first."""
         return self._run.structures[next(iter(self.results)) if self._at is None else self.stops[self._at].key]
 
+    def chart(self) -> slicer.vtkMRMLPlotChartNode | None:
+        """The confidence of all its structures; None once its segmentation is gone."""
+        segmentation = self.structure.preview.target.segmentation
+        return None if segmentation.GetScene() is None else ConfidenceNodes(segmentation).chart()
+
     def table(self) -> slicer.vtkMRMLTableNode | None:
         """The confidence of that structure; None once it is gone."""
         target = self.structure.preview.target

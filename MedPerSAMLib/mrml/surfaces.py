@@ -16,6 +16,14 @@ def hide_surface(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
     return True
 
 
+def reveal(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Let 3D views show the segmentation, where it or its surface was switched off."""
+    segmentation.CreateDefaultDisplayNodes()
+    display = segmentation.GetDisplayNode()
+    display.SetVisibility(True)
+    display.SetVisibility3D(True)
+
+
 def show_surfaces(segmentations: Iterable[slicer.vtkMRMLSegmentationNode]) -> None:
     """Make the closed surfaces once, at the end."""
     for segmentation in segmentations:

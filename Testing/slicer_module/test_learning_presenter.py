@@ -292,6 +292,30 @@ def test_damaged_profile_and_model_that_is_not_there(panel, tmp_path):
     assert "not known on this computer" in panel.section.apply_reason
 
 
+@pytest.mark.parametrize(
+    "action, words",
+    [
+        ("add_case", "The case could not be added"),
+        ("press_fit", "The fit could not be started"),
+        ("save", "The profile could not be saved"),
+        ("load", "The profile could not be loaded"),
+        ("press_apply", "The profile could not be applied"),
+    ],
+)
+def test_unexpected_errors_are_told_in_one_sentence(panel, monkeypatch, action, words):
+    def broken(*_arguments, **_options):
+        raise RuntimeError("a library is broken")
+
+    panel.learning.profile = made_up_profile()
+    monkeypatch.setattr(panel.learning.cases, "add", broken)
+    monkeypatch.setattr(panel.dependencies, "missing", broken)
+    monkeypatch.setattr(type(panel.learning.profile), "save", broken)
+    getattr(panel.learning, action)(*(["organs"] if action in ("save", "load") else []))
+    sentence = f"{words} (RuntimeError: a library is broken); look at the details in the log and try again."
+    assert panel.section.status == panel.state.status == sentence and panel.state.inputs_enabled
+    assert any("Traceback" in line for line in panel.state.log) and not panel.jobs.submitted
+
+
 def test_save_and_load(panel, tmp_path):
     pytest.importorskip("safetensors")
     panel.learning.save(str(tmp_path / "early"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import types
 
 import numpy as np
 import pytest
@@ -225,9 +226,40 @@ def test_question_is_a_message_box(monkeypatch):
 def test_show_3d_makes_the_surface(case):
     widget, _, segmentation, ball = case
     finish(widget, ball)
+    display = segmentation.GetDisplayNode()
+    display.SetVisibility(False)
+    display.SetVisibility3D(False)
     widget.ui.show3DButton.click()
+    assert display.GetVisibility() and display.GetVisibility3D()
     name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
     assert segmentation.GetSegmentation().ContainsRepresentation(name)
+
+
+def test_plot_is_that_of_the_result_whatever_is_chosen(case, scene, monkeypatch):
+    widget, volume, segmentation, ball = case
+    finish(widget, ball)
+    widget._parameters.segmentation = build.segmentation_node(volume, "Spleen")
+    shown = []
+    logic = types.SimpleNamespace(ShowChartInLayout=shown.append)
+    monkeypatch.setattr(slicer.modules.plots, "logic", lambda: logic)
+    widget.ui.plotButton.click()
+    assert [chart.GetName() for chart in shown] == [f"{segmentation.GetName()} confidence"]
+    assert shown[0].GetNumberOfPlotSeriesNodes() == 1 and scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
+
+
+def test_a_model_is_downloaded_by_its_button(widget):
+    ui = widget.ui
+    assert not ui.downloadButton.isEnabled(), "the embedded model needs none"
+    ui.modelCombo.setCurrentIndex(ui.modelCombo.findData("vit_b"))
+    assert ui.downloadButton.isEnabled()
+    ui.downloadButton.click()
+    assert len(widget.jobs.submitted) == 1 and "Downloading vit_b ..." in ui.modelDetailsLabel.text()
+    widget.jobs.put(STEP, ("downloading", 374, 375))
+    widget._tick()
+    assert ui.statusLabel.text() == "Downloading: 375 of 375"
+    widget.jobs.put(FINISHED, "vit_b")
+    widget._tick()
+    assert ui.statusLabel.text() == "vit_b is ready." and "vit_b is ready." in ui.logText.toPlainText()
 
 
 def test_edit_is_seen_once_the_brush_rests(case):
@@ -379,6 +411,44 @@ def test_learning_by_buttons(case, scene, tmp_path, monkeypatch):
     assert made.GetScene() is None
     ui.removeCaseButton.click()
     assert section.cases == () and not ui.removeCaseButton.isEnabled()
+
+
+def test_moved_points_are_asked_again_by_their_button(case, scene):
+    pytest.importorskip("torch")
+    from learned import case as finished_case
+    from learned import made_up_profile
+
+    from MedPerSAMLib.core.learn.apply import SlicePoints
+
+    widget, *_ = case
+    ui, learning = widget.ui, widget.presenter.learning
+    learning.profile = made_up_profile()
+    volume, segmentation, labels = finished_case("next", outlined=False)
+    widget._parameters.volume, widget._parameters.segmentation = volume, segmentation
+    points = {(1, 5): SlicePoints(np.array([[10.5, 8.5], [30.25, 31.0]]), np.array([1, 0]))}
+
+    def applied() -> None:
+        widget.presenter._work._run.points = dict(points)
+        everything = np.ones(len(labels), bool)
+        masks = {name: labels == number for number, name in enumerate(("Liver", "Spleen"), start=1)}
+        half = np.full(len(labels), 0.5, np.float32)
+        found = {name: Propagation(mask, half, mask.any(axis=(1, 2)), everything) for name, mask in masks.items()}
+        widget.jobs.put(FINISHED, found)
+        for _ in range(8):
+            widget._tick()
+
+    ui.applyButton.click()
+    applied()
+    assert ui.applyAgainButton.isEnabled()
+    ui.applyAgainButton.click()
+    assert "No point was moved" in ui.learningStatusLabel.text() and len(widget.jobs.submitted) == 1
+    node = slicer.util.getNode("Liver points")
+    node.SetNthControlPointPositionWorld(0, *(np.array(node.GetNthControlPointPositionWorld(0)) + [3.0, 0, 0]))
+    ui.applyAgainButton.click()
+    assert len(widget.jobs.submitted) == 2 and set(widget.presenter._work._run._moved) == {(1, 5)}
+    assert ui.applyButton.text() == "Cancel" and not ui.applyAgainButton.isEnabled()
+    applied()
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), labels == 1)
 
 
 def test_deleted_case_leaves_the_list_by_itself(case, scene):
