@@ -95,6 +95,23 @@ def test_run_accept_discard_by_buttons(case):
     assert np.array_equal(read_mask(segmentation, "Liver", volume), ball)
 
 
+@pytest.mark.parametrize("target", ["new segment", "new segmentation"])
+def test_discard_shows_the_drawing_and_the_target_again(case, target):
+    widget, volume, segmentation, ball = case
+    widget.ui.targetCombo.setCurrentIndex(widget.ui.targetCombo.findData(target))
+    before = read_mask(segmentation, "Liver", volume)
+    finish(widget, ball)
+    made = widget.ui.segmentationSelector.currentNode()
+    assert (made is segmentation) is (target == "new segment") and widget.ui.targetCombo.currentData() == target
+    widget.ui.discardButton.click()
+    for _ in range(12):
+        widget._tick()
+    assert widget.ui.segmentationSelector.currentNode() is segmentation
+    assert widget._parameters.segmentIDs == ["Liver"] and widget.ui.targetCombo.currentData() == target
+    finish(widget, ball)
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), before)
+
+
 @pytest.mark.parametrize("opened", ["never", "on an empty one", "on another one"])
 def test_segment_editors_undo_takes_a_run_back(case, opened):
     widget, volume, segmentation, ball = case
@@ -401,7 +418,7 @@ def test_learning_by_buttons(case, scene, tmp_path, monkeypatch):
         mask, everything = labels == number, np.ones(len(labels), bool)
         results[name] = Propagation(mask, np.full(len(labels), 0.5, np.float32), mask.any(axis=(1, 2)), everything)
     widget.jobs.put(FINISHED, results)
-    for _ in range(4):
+    for _ in range(40):  # two structures: on a busy machine more than a few ticks' time
         widget._tick()
     made = widget._parameters.segmentation
     assert made is not segmentation and ui.confidenceTable.model().rowCount() == len(labels)
@@ -434,7 +451,7 @@ def test_moved_points_are_asked_again_by_their_button(case, scene):
         half = np.full(len(labels), 0.5, np.float32)
         found = {name: Propagation(mask, half, mask.any(axis=(1, 2)), everything) for name, mask in masks.items()}
         widget.jobs.put(FINISHED, found)
-        for _ in range(8):
+        for _ in range(40):
             widget._tick()
 
     ui.applyButton.click()
