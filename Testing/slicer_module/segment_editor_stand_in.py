@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import slicer
 
-from MedPerSAMLib.mrml.undo import LogicUndo
-
 EFFECT_NAME = "Propagate slice"
 
 
@@ -13,6 +11,9 @@ class Editor:
     """STAND-IN for qMRMLSegmentEditorWidget: its node, one history of undo steps, and the names of its effects."""
 
     def __init__(self, node) -> None:
+        # Not at file scope: a test of the installed module puts these stand-ins in place before its library is found.
+        from MedPerSAMLib.mrml.undo import LogicUndo
+
         self.node, self.effects, self._history = node, {EFFECT_NAME: object()}, LogicUndo()
 
     def setSegmentationNode(self, segmentation) -> None:
