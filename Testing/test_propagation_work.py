@@ -152,6 +152,9 @@ def test_memory_retry_leaves_the_gpu():
         kinds[-1] == FINISHED and made == ["cuda", "cpu"] and "The GPU's memory ran out, so the CPU is used." in notes
     )
     assert cache.make_smaller() is None, "nothing smaller is left"
+    assert cache.too_large(None, "auto") and not cache.too_large("another", "auto") and not cache.too_large(None, "cuda")
+    cache.clear()
+    assert not cache.too_large(None, "auto")
     jobs.close()
 
 

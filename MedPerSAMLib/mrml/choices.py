@@ -75,9 +75,11 @@ def limit_range(parameters: Parameters, here: int, first: bool, slice_count: int
         parameters.firstSlice, parameters.lastSlice = min(here, parameters.firstSlice), here
 
 
-def device_line(parameters: Parameters | None) -> str:
+def device_line(parameters: Parameters | None, too_large: bool = False) -> str:
     """What will be used and why, as far as the background has found out: on the main thread PyTorch is asked nothing, which
-    may take seconds."""
+    may take seconds. ``too_large`` says that an earlier run with these choices has found the GPU's memory too small."""
+    if too_large:
+        return "The CPU is used because the GPU's memory was not enough for this model; a smaller one may fit."
     requested = "auto" if parameters is None else parameters.device
     promise = {"auto": "A GPU is used if PyTorch finds one that works, else the CPU", "cpu": "The CPU is used"}
     return told_device(requested) or f"{promise.get(requested, f'{requested} is used')}; checked when a run starts."

@@ -112,7 +112,7 @@ class Presenter:
         state.found, state.slice_count, state.plane = self._found.text, self._found.slice_count, self._found.plane
         state.limit_reason = "" if self._found.axis is not None else NO_AXIS_REASON
         state.can_show_3d = self.parameters is not None and self.parameters.segmentation is not None
-        state.dependencies, state.device = self._dependencies.status(), device_line(self.parameters)
+        state.dependencies, state.device = self._dependencies.status(), self._device_line()
         reason = self._model_reason()
         if self._found.ready and reason:
             state.found = f"{state.found} {reason}"
@@ -229,7 +229,7 @@ class Presenter:
     def tick(self) -> None:
         """Fetch news from the background; called every 20-50 ms on the main thread."""
         self._work.tick()
-        line = device_line(self.parameters)
+        line = self._device_line()
         if self.state.device != line and self.state.phase not in BUSY:
             self.state.device = line
             self._show()
@@ -313,6 +313,11 @@ class Presenter:
                 self._dependencies.install()
             finally:
                 self.state.phase, self.state.progress = self._work.phase, 0.0
+
+    def _device_line(self) -> str:
+        chosen = self.parameters
+        too_large = chosen is not None and self._logic.sessions.too_large(chosen.model or None, chosen.device)
+        return device_line(chosen, too_large)
 
     def _import_ahead(self) -> None:
         """Once there is something to work on, import in the background what a run needs, and find out its device: PyTorch's

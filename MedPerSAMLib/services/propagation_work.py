@@ -56,11 +56,12 @@ class SessionCache:
         self._limit, self._prepare = limit, prepare
         self._sessions: OrderedDict[tuple, object] = OrderedDict()
         self._equipment: dict[tuple, object] = {}
-        self._only_cpu = False
+        self._too_large: set[tuple[str | None, str]] = set()
+        """(model, device) for which the GPU's memory was not enough."""
 
     def equipment(self, order: Order):
         """Method, model and weights of an order, loaded once."""
-        device = "cpu" if self._only_cpu else order.device
+        device = "cpu" if self.too_large(order.model, order.device) else order.device
         key = (order.method, order.model, device, _version(order.model))
         if key not in self._equipment:
             prepare = self._prepare
@@ -68,6 +69,11 @@ class SessionCache:
                 from MedPerSAMLib.services.equipment import prepare
             self._equipment = {key: prepare(order.method, "propagate", order.model, device)}
         return self._equipment[key]
+
+    def too_large(self, model: str | None, device: str) -> bool:
+        """Whether the GPU's memory was not enough for a model, so that the CPU is used instead of ``device``; :meth:`clear`
+        forgets it."""
+        return (model, device) in self._too_large
 
     def session(self, order: Order):
         """The session of the order's volume and model; the same object as long as voxels, spacing and model are the
@@ -103,7 +109,7 @@ class SessionCache:
                 predictor.batch = 1
             return "Memory ran out, so slices are now encoded one at a time."
         if devices - {"cpu"}:
-            self._only_cpu = True
+            self._too_large.update((model, device) for _, model, device, _ in self._equipment)
             self._equipment.clear()
             return "The GPU's memory ran out, so the CPU is used."
         return None
@@ -112,6 +118,7 @@ class SessionCache:
         """Give the memory back."""
         self._sessions.clear()
         self._equipment.clear()
+        self._too_large.clear()
 
 
 def _version(model: str | None) -> tuple[int, int] | None:

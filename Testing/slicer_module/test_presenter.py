@@ -210,6 +210,16 @@ def test_the_device_line_says_what_the_background_has_found_out(panel):
     assert panel.state.device == choose_device("auto")[1]
 
 
+def test_the_device_line_knows_that_the_gpu_was_too_small(panel):
+    panel.logic.sessions._too_large.add(("tiny", "auto"))
+    panel.parameters.device = "auto"
+    panel.presenter.inputs_changed()
+    assert panel.state.device.startswith("The CPU is used because the GPU's memory was not enough")
+    panel.parameters.model = "vit_b"
+    panel.presenter.inputs_changed()
+    assert "memory" not in panel.state.device
+
+
 def test_model_that_is_not_there_blocks_with_the_remedy(panel):
     panel.parameters.method, panel.parameters.model = "med-persam", "vit_b"
     panel.presenter.inputs_changed()
