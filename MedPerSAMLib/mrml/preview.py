@@ -3,6 +3,9 @@
 Slices go straight into the target segment, so that the user sees and corrects them with every tool Slicer has. Until
 Accept, the preview remembers what each slice was before. The user may draw in the segment meanwhile: a slice that is
 not as we left it belongs to the user from then on and is neither overwritten nor taken back.
+
+What we wrote is remembered in the segment at each write, not at the end: Undo of a stroke in the middle of a run takes
+back the slices that were written after the stroke began, and the segment then tells which these were.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class Preview:
         self, target: Target, volume: slicer.vtkMRMLScalarVolumeNode, annotation: Annotation, rules: EditingRules
     ) -> None:
         self.target, self.volume, self._rules = target, volume, rules
-        self.axis, self._protected = annotation.axis, set(annotation.protected)
+        self.axis, self._annotation = annotation.axis, annotation
+        self._protected = set(annotation.protected)
         self._base: dict[int, np.ndarray] = {}
         self._base_record = Record.of(self._segment())
         self._before: dict[int, np.ndarray] = {}
@@ -60,9 +64,13 @@ class Preview:
         return self.target.exists and Record.of(self._segment()) == self._record
 
     def follow_undo(self) -> bool:
-        """After Undo or Redo: go by the segment's own memory; False where it remembers nothing that we wrote."""
+        """After Undo or Redo: go by the segment's own memory; False where it remembers nothing that we wrote.
+
+        No run is going on then, and the mark of one may have come back with a state saved in its middle.
+        """
         if not self.target.exists:
             return False
+        self._segment().RemoveTag(_RUN_TAG)
         self._record = self._read_record()
         return self.is_ours
 
@@ -80,8 +88,9 @@ class Preview:
         self._rules = self._rules if rules is None else rules
         # The segment's own memory counts, not ours: the user may have pressed Undo since the last run.
         self._record, self._before_record = self._read_record(), Record.of(self._segment())
-        self._protected = set(annotation.protected)
+        self._annotation, self._protected = annotation, set(annotation.protected)
         self._segment().SetTag(_RUN_TAG, run)
+        self._record.keep_in(self._segment())
         self._slices = slices
         self._make_room()
 
@@ -97,6 +106,7 @@ class Preview:
             InputError: the segment or its geometry does not fit any more.
         """
         self._check_not_undone()
+        self._follow_segment()
         if index in self._protected:
             return False
         current = self._read(index)
@@ -110,6 +120,7 @@ class Preview:
         self._before.setdefault(index, current)
         write_slice(self.target.segmentation, self.target.segment_id, self.volume, self.axis, index, wanted)
         self._remember(index, self._read(index))
+        self._record.keep_in(self._segment())
         if not self._has_room:  # the segment was empty until now
             self._make_room()
         return True
@@ -117,8 +128,8 @@ class Preview:
     def finish(self) -> None:
         """End the run: keep its memory with the segment, so that later corrections are recognised."""
         self._check_not_undone()
+        self._follow_segment()
         self._end()
-        self._record.keep_in(self._segment())
 
     def cancel(self) -> int:
         """Take the run back; returns how many slices stay because the user drew on them meanwhile."""
@@ -142,6 +153,7 @@ class Preview:
     def _restore(self, before: dict[int, np.ndarray], record: Record | None) -> int:
         if not self.target.exists:
             return 0
+        self._follow_segment()
         kept = 0
         for index, mask in before.items():
             current = self._read(index)
@@ -168,6 +180,11 @@ class Preview:
         tag = vtk.reference("")
         if not self.target.exists or not self._segment().GetTag(_RUN_TAG, tag) or str(tag) != self._run:
             raise Cancelled("The segment was removed or the propagation undone, so it was stopped.")
+
+    def _follow_segment(self) -> None:
+        """Go by the segment's own memory where Undo or Redo of a stroke has exchanged it together with the voxels."""
+        if not self.is_ours:
+            self._record, self._protected = self._read_record(), set(self._annotation.protected)
 
     def _remember(self, index: int, mask: np.ndarray) -> None:
         if mask.any():

@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from MedPerSAMLib.core.progress import CallbackProgress
+from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.errors import Cancelled, InputError
 from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.logic import PropagationLogic
@@ -128,6 +129,58 @@ def test_undo_while_running_stops_the_run(case):
         run.write("Liver", 13, ball[13])
     run.cancel()
     assert np.array_equal(_masks(volume, segmentation), before)
+
+
+def _write_around_a_stroke(case, logic):
+    """A run that wrote slice 12, then 13 and 14 after the user began a stroke on slice 4."""
+    volume, segmentation, ball = case
+    run = logic.start(volume, segmentation, ["Liver"], **COPY)
+    run.write("Liver", 12, ball[12])
+    logic.undo.save(segmentation, volume)  # as Segment Editor does before each stroke
+    write_slice(segmentation, "Liver", volume, 0, 4, ball[4])
+    assert not run.write("Liver", 4, ball[5])
+    run.write("Liver", 13, ball[13])
+    run.write("Liver", 14, ball[14])
+    return run
+
+
+def _finish(run, mask) -> None:
+    everything = np.ones(len(mask), bool)
+    result = Propagation(mask, np.full(len(mask), 0.5, np.float32), mask.any(axis=(1, 2)), everything)
+    list(run.finish({"Liver": result}))
+
+
+@pytest.mark.parametrize("redo", [False, True])
+def test_undo_of_a_stroke_while_running_loses_no_slice(case, redo):
+    """Undo takes back what was written since the stroke began; the run goes on and writes it again."""
+    volume, segmentation, ball = case
+    logic = PropagationLogic()
+    run = _write_around_a_stroke(case, logic)
+    logic.undo.undo(segmentation)
+    assert not read_mask(segmentation, "Liver", volume)[[4, 13, 14]].any()
+    if redo:
+        assert logic.undo.redo(segmentation)
+    _finish(run, ball)
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), ball)
+    found = find_annotation(segmentation, "Liver", volume)
+    assert not found.cleared and found.open_range() == range(20)
+    assert sorted(found.masks) == ([4, 9] if redo else [9])
+
+
+def test_undo_of_a_stroke_before_cancel_and_after_the_end(case):
+    volume, segmentation, ball = case
+    logic, before = PropagationLogic(), _masks(volume, segmentation)
+    run = _write_around_a_stroke(case, logic)
+    logic.undo.undo(segmentation)
+    assert run.cancel() == 0 and np.array_equal(_masks(volume, segmentation), before)
+
+    _finish(_write_around_a_stroke(case, logic), ball)
+    logic.undo.undo(segmentation)
+    assert logic.drop_undone() and logic.pending
+    found = find_annotation(segmentation, "Liver", volume)
+    assert (sorted(found.masks), sorted(found.propagated), found.cleared) == ([9], [12], frozenset())
+    assert not _tag(segmentation, "Liver")[1][0], "no run goes on"
+    assert logic.discard() == 0 and np.array_equal(_masks(volume, segmentation), before)
 
 
 @pytest.mark.parametrize("target", ["same segment", NEW_SEGMENT, NEW_SEGMENTATION])

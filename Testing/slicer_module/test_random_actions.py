@@ -16,11 +16,13 @@ from learned import made_up_profile
 from slow_learning import slow_apply, slow_fit
 
 from MedPerSAMLib.core import methods
+from MedPerSAMLib.errors import MedPerSAMError
 from MedPerSAMLib.mrml import applied_run, learning_logic
+from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.learning_logic import LearningLogic
 from MedPerSAMLib.mrml.panel_state import BUSY, PHASES
 from MedPerSAMLib.mrml.presenter import Presenter
-from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.segment_reader import read_mask, segment_ids
 from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.services.jobs import Jobs
 from MedPerSAMLib.services.learning.profile import Label
@@ -43,6 +45,8 @@ class User:
     def __init__(self, scene, presenter: Presenter, logic: LearningLogic, seed: int) -> None:
         self.scene, self.presenter, self.logic, self.random = scene, presenter, logic, random.Random(seed)
         self.drawn: dict[tuple[str, str, int], np.ndarray] = {}
+        self.erased: set[tuple[str, int]] = set()
+        self.undone_while_running = 0
         self.done: list[str] = []
         self.open_case()
 
@@ -55,6 +59,8 @@ class User:
             self.erase,
             self.undo,
             self.redo,
+            self.draw_and_undo,
+            self.draw_and_undo,
             self.change_node,
             self.delete_node,
             self.close_scene,
@@ -89,6 +95,7 @@ class User:
             self.presenter.tick()
         assert self.presenter.state.phase in PHASES
         self.check_drawn()
+        self.check_cleared()
 
     def check_drawn(self) -> None:
         """What was drawn by hand is never changed by us."""
@@ -102,9 +109,21 @@ class User:
             now = read_mask(node, segment_id, volume)[index]
             assert np.array_equal(now, mask), f"slice {index} of {segment_id} has changed after {self.done}"
 
+    def check_cleared(self) -> None:
+        """No slice counts as cleared by the user that the user did not erase: it would end the structure there."""
+        if self.gone() or self.presenter.state.phase in BUSY:
+            return
+        for segment_id in segment_ids(self.segmentation):
+            try:
+                cleared = find_annotation(self.segmentation, segment_id, self.volume).cleared
+            except MedPerSAMError:
+                continue
+            lost = [i for i in cleared if (self.segmentation.GetID(), i) not in self.erased]
+            assert not lost, f"slices {lost} of {segment_id} were lost after {self.done}"
+
     def rest(self) -> None:
         """Wait until nothing runs."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + 15  # the first run of all imports torch
         while self.presenter.state.phase in BUSY:
             self.presenter.tick()
             time.sleep(0.001)
@@ -132,17 +151,33 @@ class User:
 
     def erase(self) -> None:
         if not self.gone():
-            self.put("Liver", self.random.randrange(SHAPE[0]), np.zeros(SHAPE[1:], bool))
+            index = self.random.randrange(SHAPE[0])
+            self.erased.add((self.segmentation.GetID(), index))
+            self.put("Liver", index, np.zeros(SHAPE[1:], bool))
 
     def undo(self) -> None:
         if not self.gone():
             self.forget_drawn()
+            self.undone_while_running += self.presenter.state.phase in BUSY
             self.logic.undo.undo(self.segmentation)
 
     def redo(self) -> None:
         if not self.gone():
             self.forget_drawn()
             self.logic.undo.redo(self.segmentation)
+
+    def draw_and_undo(self) -> None:
+        """A stroke that is taken back while a run, if there is one, writes on."""
+        if self.gone():
+            return
+        busy = self.presenter.state.phase in BUSY
+        self.draw()
+        for _ in range(self.random.randrange(4)):
+            time.sleep(0.003)
+            self.presenter.tick()
+        self.undo()
+        if busy and self.random.random() < 0.7:
+            self.rest()
 
     def change_node(self) -> None:
         found = self.scene.GetNodesByClass("vtkMRMLSegmentationNode")
@@ -258,6 +293,8 @@ class User:
         self.presenter.inputs_changed()
         key = (self.segmentation.GetID(), segment_id, index)
         changed = not np.array_equal(read_mask(self.segmentation, segment_id, self.volume)[index], mask)
+        if self.random.random() < 0.7:  # as Segment Editor does before each stroke; its other tools may not
+            self.logic.undo.save(self.segmentation, self.volume)
         write_slice(self.segmentation, segment_id, self.volume, 0, index, mask)
         if changed and mask.any():
             self.drawn[key] = mask
@@ -291,7 +328,7 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
     from MedPerSAMLib.mrml.method_list import MethodRow
 
     monkeypatch.setattr(module, "method_row", lambda name: MethodRow(name, name, False))
-    ends, runs, profiles = [], 0, 0
+    ends, runs, profiles, undone = [], 0, 0, 0
     for seed in range(SEQUENCES):
         scene.Clear(0)
         logic = LearningLogic()
@@ -306,23 +343,26 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
             presenter.discard()
             user.check_drawn()
             assert not logic.pending
-            _check_scene(scene, "redo" in user.done)
+            _check_scene(scene, bool({"undo", "redo"} & set(user.done)))
             presenter.close(timeout_s=2.0)
             runs += next(logic._numbers) - 1
             profiles += presenter.learning.profile is not None
+            undone += user.undone_while_running
         except Exception as error:
             raise AssertionError(f"sequence {seed}: {user.done}: {error!r}") from error
     # How far a run gets between two actions depends on the machine, and with it how many are started.
     assert runs > SEQUENCES // 2, "too few propagations were started to mean anything"
-    print(runs, "runs;", {phase: ends.count(phase) for phase in set(ends)})
+    print(runs, "runs;", undone, "times Undo in their middle;", {phase: ends.count(phase) for phase in set(ends)})
+    assert undone > SEQUENCES // 20, "too seldom Undo fell into a run to mean anything"
     assert {"finished", "idle"} <= set(ends)
     assert profiles > SEQUENCES // 20, "too few profiles were there to mean anything"
 
 
-def _check_scene(scene, redone: bool) -> None:
+def _check_scene(scene, exchanged: bool) -> None:
     """No run is marked as going on, and nothing temporary is left.
 
-    A state saved by Undo in the middle of a run comes back with Redo, mark and all; the next run replaces the mark.
+    A state saved in the middle of a run comes back with Undo or Redo, mark and all (``exchanged``); the next run
+    replaces the mark.
     """
     found = scene.GetNodesByClass("vtkMRMLSegmentationNode")
     found.UnRegister(None)
@@ -330,7 +370,7 @@ def _check_scene(scene, redone: bool) -> None:
         content = found.GetItemAsObject(i).GetSegmentation()
         for n in range(content.GetNumberOfSegments()):
             segment = content.GetNthSegment(n)
-            assert not segment.GetTag("MedPerSAM.Run", vtk.reference("")) or redone
+            assert not segment.GetTag("MedPerSAM.Run", vtk.reference("")) or exchanged
     tables = scene.GetNodesByClass("vtkMRMLTableNode")
     tables.UnRegister(None)
     for i in range(tables.GetNumberOfItems()):
