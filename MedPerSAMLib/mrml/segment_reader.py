@@ -8,8 +8,17 @@ import vtk
 from vtk.util import numpy_support
 
 from MedPerSAMLib.errors import InputError
-from MedPerSAMLib.mrml.geometry import GridMatch, compare_grids, matrix_array, transform_between
-from MedPerSAMLib.mrml.shared_grid import Extent, label_array, offset_to, overlap, used_planes
+from MedPerSAMLib.mrml.geometry import GridMatch, compare_grids, transform_between
+from MedPerSAMLib.mrml.own_grid import OwnGrid
+from MedPerSAMLib.mrml.shared_grid import (
+    Extent,
+    between_grids,
+    label_array,
+    label_image,
+    offset_to,
+    overlap,
+    used_planes,
+)
 
 
 def whole_extent(volume: slicer.vtkMRMLVolumeNode) -> Extent:
@@ -36,15 +45,9 @@ def image_on(
         mask: bool of the extent's size in (k, j, i) order (axes of length 1 may be left out), or None for geometry
             only.
     """
-    image = slicer.vtkOrientedImageData()
-    image.SetExtent(extent)
-    if mask is not None:
-        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-        numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())[:] = mask.reshape(-1)
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
-    image.SetGeometryFromImageToWorldMatrix(matrix)
-    return image
+    return label_image(extent, mask, matrix)
 
 
 def segment_of(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkSegment:
@@ -95,7 +98,8 @@ def read_mask(
     volume: slicer.vtkMRMLVolumeNode,
     extent: Extent | None = None,
 ) -> np.ndarray:
-    """Which voxels of the volume lie in the segment: nearest neighbour where the grids differ.
+    """Which voxels of the volume lie in the segment: see ``own_grid`` for segments with other voxels along the same
+    axes; nearest neighbour on turned grids.
 
     Args:
         segmentation: the segmentation node, under any linear transform.
@@ -123,6 +127,9 @@ def read_mask(
         if shared is not None:
             mask[shared[0]] = label_array(labels)[shared[1]] == segment.GetLabelValue()
         return mask
+    own = own_grid(labels, segmentation, volume)
+    if own is not None:
+        return own.read(labels, segment.GetLabelValue(), extent)
     out = slicer.vtkOrientedImageData()
     done = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
         labels, image_on(volume, extent), out, False, False, transform
@@ -155,12 +162,25 @@ def read_box(
         if any(low > high for low, high in ends):
             return None
         extent = tuple(value for pair in ends for value in pair)
+    elif labels is not None and (own := own_grid(labels, segmentation, volume)) is not None:
+        extent = own.covered(labels)
+        if extent is None:
+            return None
     mask = read_mask(segmentation, segment_id, volume, extent)
     used = used_planes(mask)
     if not len(used[0]):
         return None
     first = tuple(int(extent[2 * (2 - axis)] + used[axis][0]) for axis in range(3))
     return mask[tuple(slice(u[0], u[-1] + 1) for u in used)], first
+
+
+def own_grid(
+    labels: slicer.vtkOrientedImageData,
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLVolumeNode,
+) -> OwnGrid | None:
+    """How a label image's voxels make up the volume's; None if its axes are turned against the volume's."""
+    return OwnGrid.of(between_grids(labels, segmentation, volume), volume.GetImageData().GetDimensions()[::-1])
 
 
 def read_slice(
@@ -215,11 +235,7 @@ def match_grids(
     labels = stored_labels(segment_of(segmentation, segment_id))
     if labels is None:
         return None
-    segment_to_world, volume_to_ras = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    labels.GetImageToWorldMatrix(segment_to_world)
-    volume.GetIJKToRASMatrix(volume_to_ras)
-    between = matrix_array(transform_between(volume, segmentation).GetMatrix())
-    return compare_grids(np.linalg.inv(matrix_array(segment_to_world)) @ between @ matrix_array(volume_to_ras))
+    return compare_grids(between_grids(labels, segmentation, volume))
 
 
 def _binary() -> str:

@@ -15,16 +15,26 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+import vtk
 from vtk.util import numpy_support
 
 from MedPerSAMLib.errors import OutputError
 from MedPerSAMLib.mrml.geometry import transform_between
-from MedPerSAMLib.mrml.segment_reader import image_on, read_mask, segment_of, slice_extent, stored_labels, whole_extent
+from MedPerSAMLib.mrml.segment_reader import (
+    image_on,
+    own_grid,
+    read_mask,
+    segment_of,
+    slice_extent,
+    stored_labels,
+    whole_extent,
+)
 from MedPerSAMLib.mrml.shared_grid import (
     Extent,
     contains,
     grow,
     label_array,
+    label_image,
     offset_to,
     overlap,
     pad_to,
@@ -97,9 +107,9 @@ def _change(
     part, cropped = _tight(extent, change)
     if _in_place(segmentation, segment_of(segmentation, segment_id), volume, part, cropped, add):
         return
-    image = image_on(volume, part, cropped)
-    slicer.vtkOrientedImageDataResample.TransformOrientedImage(image, transform_between(volume, segmentation))
-    image = _on_grid_of(stored_labels(segment_of(segmentation, segment_id)), image)
+    image = _on_stored_grid(segmentation, segment_id, volume, part, cropped)
+    if image is None:
+        return
     if not add:
         values = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
         values[:] = values == 0
@@ -125,14 +135,26 @@ def _in_place(segmentation, segment, volume, extent: Extent, change: np.ndarray,
     return True
 
 
-def _on_grid_of(
-    labels: slicer.vtkOrientedImageData | None, image: slicer.vtkOrientedImageData
-) -> slicer.vtkOrientedImageData:
-    """``image`` on the grid of the segment's layer; an empty layer takes the volume's grid."""
-    resample = slicer.vtkOrientedImageDataResample
-    if labels is None or resample.DoGeometriesMatch(labels, image):
+def _on_stored_grid(
+    segmentation, segment_id: str, volume, extent: Extent, change: np.ndarray
+) -> slicer.vtkOrientedImageData | None:
+    """The change on the grid of the segment's layer, or on the volume's while that is empty; None where the layer has
+    no voxel there."""
+    labels = stored_labels(segment_of(segmentation, segment_id))
+    own = None if labels is None else own_grid(labels, segmentation, volume)
+    if own is not None:
+        spread = own.spread(extent, change)
+        if spread is None:
+            return None
+        to_world = vtk.vtkMatrix4x4()
+        labels.GetImageToWorldMatrix(to_world)
+        return label_image(*spread, to_world)
+    image = image_on(volume, extent, change)
+    slicer.vtkOrientedImageDataResample.TransformOrientedImage(image, transform_between(volume, segmentation))
+    if labels is None:
         return image
     out = slicer.vtkOrientedImageData()
+    resample = slicer.vtkOrientedImageDataResample
     if not resample.ResampleOrientedImageToReferenceOrientedImage(image, labels, out, False, True):
         raise OutputError(
             "The slice could not be brought onto the segmentation's grid; check its geometry in Segment Editor."

@@ -1,8 +1,8 @@
 """The quick way in and out of a segment whose voxels are the volume's, only counted from another corner.
 
 That is the usual case: a segmentation made for this volume. A slice then is a numpy assignment instead of a merge that
-copies the whole layer (0.1 s for a segment of 300 slices of 512x512). Every other case takes the ways of
-``segment_reader`` and ``segment_writer`` through Slicer's resampling.
+copies the whole layer (0.1 s for a segment of 300 slices of 512x512). Other voxels along the same axes are the matter of
+``own_grid``; turned grids take the ways of ``segment_reader`` and ``segment_writer`` through Slicer's resampling.
 """
 
 from __future__ import annotations
@@ -23,13 +23,22 @@ _TOLERANCE = 1e-3
 """Voxels: far below the half voxel at which nearest neighbour would choose another one."""
 
 
-def offset_to(labels: slicer.vtkOrientedImageData, segmentation, volume) -> tuple[int, int, int] | None:
-    """What to add to the volume's (i, j, k) to get the label image's; None unless the two grids only differ by that."""
+def between_grids(labels: slicer.vtkOrientedImageData, segmentation, volume) -> np.ndarray:
+    """(4, 4) from the volume's (i, j, k) to the label image's, transforms included.
+
+    Raises:
+        InputError: a transform between the nodes is not linear.
+    """
     stored, ijk_to_ras = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     labels.GetImageToWorldMatrix(stored)
     volume.GetIJKToRASMatrix(ijk_to_ras)
     between = matrix_array(transform_between(volume, segmentation).GetMatrix())
-    step = np.linalg.inv(matrix_array(stored)) @ between @ matrix_array(ijk_to_ras)
+    return np.linalg.inv(matrix_array(stored)) @ between @ matrix_array(ijk_to_ras)
+
+
+def offset_to(labels: slicer.vtkOrientedImageData, segmentation, volume) -> tuple[int, int, int] | None:
+    """What to add to the volume's (i, j, k) to get the label image's; None unless the two grids only differ by that."""
+    step = between_grids(labels, segmentation, volume)
     shift = np.round(step[:3, 3])
     corner = np.array(volume.GetImageData().GetDimensions(), float)
     expected, actual = corner + shift, (step @ [*corner, 1.0])[:3]
@@ -40,6 +49,18 @@ def offset_to(labels: slicer.vtkOrientedImageData, segmentation, volume) -> tupl
 def label_array(labels: slicer.vtkOrientedImageData) -> np.ndarray:
     """The (k, j, i) labels of an image, not a copy."""
     return numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars()).reshape(labels.GetDimensions()[::-1])
+
+
+def label_image(extent: Extent, mask: np.ndarray | None, to_world: vtk.vtkMatrix4x4) -> slicer.vtkOrientedImageData:
+    """An image of a (k, j, i) bool mask of the extent's size (axes of length 1 may be left out); of None, geometry
+    only."""
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent(extent)
+    if mask is not None:
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+        numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())[:] = mask.reshape(-1)
+    image.SetGeometryFromImageToWorldMatrix(to_world)
+    return image
 
 
 def overlap(
