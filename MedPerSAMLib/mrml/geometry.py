@@ -25,7 +25,7 @@ _PLANES = ("sagittal", "coronal", "axial")
 
 def matrix_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
     """(4, 4) float64 copy of a VTK matrix."""
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+    return np.array(matrix.GetData()).reshape(4, 4)
 
 
 def transform_between(

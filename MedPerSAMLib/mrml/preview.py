@@ -19,6 +19,7 @@ from MedPerSAMLib.mrml.annotated_slices import Annotation, Record, fingerprint, 
 from MedPerSAMLib.mrml.editing_rules import EditingRules
 from MedPerSAMLib.mrml.geometry import same_grid
 from MedPerSAMLib.mrml.segment_reader import read_slice, stored_labels
+from MedPerSAMLib.mrml.segment_slices import SegmentSlices
 from MedPerSAMLib.mrml.segment_writer import make_room, trim, write_slice
 from MedPerSAMLib.mrml.targets import Target
 
@@ -154,15 +155,17 @@ class Preview:
         if not self.target.exists:
             return 0
         self._follow_segment()
-        kept = 0
+        slices = SegmentSlices(self.target.segmentation, self.target.segment_id, self.volume, self.axis)
+        ours, kept = {}, 0
         for index, mask in before.items():
-            current = self._read(index)
+            current = slices.read(index)
             if np.array_equal(current, mask):
                 continue
             if self._record.ours(index, current):
-                write_slice(self.target.segmentation, self.target.segment_id, self.volume, self.axis, index, mask)
+                ours[index] = mask
             else:
                 kept += 1
+        slices.write(ours)
         self._before = {}
         self._end()
         if record is None:
