@@ -19,10 +19,12 @@ import vtk
 
 from MedPerSAMLib.errors import InputError, NothingDrawn
 from MedPerSAMLib.mrml.geometry import OBLIQUE_DEGREES, plane_name
+from MedPerSAMLib.mrml.last_looks import LastLooks, state_of
 from MedPerSAMLib.mrml.segment_reader import match_grids, read_box, segment_of
 from MedPerSAMLib.mrml.shared_grid import used_planes
 
 _TAG = "MedPerSAM.Propagated"
+_LOOKS = LastLooks()
 _FEW = 0.5
 """Several annotated slices name their axis only if they are at most this share of the slices along any other axis."""
 
@@ -130,24 +132,8 @@ def find_annotation(
         NothingDrawn: it holds only what was found for it.
         InputError: the segment is empty, or was not drawn slice by slice.
     """
-    segment = segment_of(segmentation, segment_id)
-    box = read_box(segmentation, segment_id, volume)
-    if box is None:
-        raise InputError(f"{segment.GetName()} is empty on {volume.GetName()}; outline it on one slice.")
-    part, first = box
-    shape = volume.GetImageData().GetDimensions()[::-1]
-    record = Record.of(segment)
-    if record is not None and record.shape != shape:
-        record = None
-    planes = used_planes(part)
-    axis = _drawn_axis(planes, segment.GetName(), view_axis) if record is None else record.axis
-    found = _told_apart(part, first, record, axis, volume)
-    if not found.masks:
-        raise NothingDrawn(
-            f"{segment.GetName()} holds only what was found for it; outline or correct it on at least one slice."
-        )
-    warnings = _warnings(segmentation, segment_id, volume, record is None and len(found.masks) > 1)
-    return replace(found, warnings=warnings)
+    key = view_axis, state_of(segmentation, segment_id, volume)
+    return _LOOKS.at(key, lambda: _look(segmentation, segment_id, volume, view_axis))
 
 
 def drawn_slices(
@@ -162,24 +148,43 @@ def drawn_slices(
     return _told_apart(part, first, record, axis, volume)
 
 
+def _look(segmentation, segment_id: str, volume, view_axis: int | None) -> Annotation:
+    segment = segment_of(segmentation, segment_id)
+    box = read_box(segmentation, segment_id, volume)
+    if box is None:
+        raise InputError(f"{segment.GetName()} is empty on {volume.GetName()}; outline it on one slice.")
+    part, first = box
+    shape = volume.GetImageData().GetDimensions()[::-1]
+    record = Record.of(segment)
+    if record is not None and record.shape != shape:
+        record = None
+    axis = _drawn_axis(used_planes(part), segment.GetName(), view_axis) if record is None else record.axis
+    found = _told_apart(part, first, record, axis, volume)
+    if not found.masks:
+        raise NothingDrawn(
+            f"{segment.GetName()} holds only what was found for it; outline or correct it on at least one slice."
+        )
+    warnings = _warnings(segmentation, segment_id, volume, record is None and len(found.masks) > 1)
+    return replace(found, warnings=warnings)
+
+
 def _told_apart(part: np.ndarray, first, record: Record | None, axis: int, volume) -> Annotation:
     """The slices of a box of voxels, the user's and ours."""
     shape = volume.GetImageData().GetDimensions()[::-1]
-    used = used_planes(part)[axis] if part.size else ()
-    slices = {i: _whole_slice(part, first, shape, axis, i) for i in (first[axis] + int(plane) for plane in used)}
-    ours = {index for index, mask in slices.items() if record is not None and record.ours(index, mask)}
-    drawn = {index: mask for index, mask in slices.items() if index not in ours}
-    cleared = frozenset() if record is None else frozenset(record.slices) - set(slices)
-    return Annotation(axis, plane_name(volume, axis), drawn, frozenset(ours), cleared, shape[axis])
-
-
-def _whole_slice(part: np.ndarray, first, shape, axis: int, index: int) -> np.ndarray:
-    """(rows, columns) bool of one slice of the volume."""
     others = [a for a in range(3) if a != axis]
-    mask = np.zeros([shape[a] for a in others], bool)
     place = tuple(slice(first[a], first[a] + part.shape[a]) for a in others)
-    mask[place] = np.moveaxis(part, axis, 0)[index - first[axis]]
-    return mask
+    whole = np.zeros([shape[a] for a in others], bool)  # used again for each slice, which saves most of the time
+    drawn, ours = {}, set()
+    for index, plane in enumerate(np.moveaxis(part, axis, 0), start=first[axis]):
+        if not plane.any():
+            continue
+        whole[place] = plane
+        if record is not None and record.ours(index, whole):
+            ours.add(index)
+        else:
+            drawn[index] = whole.copy()
+    cleared = frozenset() if record is None else frozenset(record.slices) - ours - set(drawn)
+    return Annotation(axis, plane_name(volume, axis), drawn, frozenset(ours), cleared, shape[axis])
 
 
 def _drawn_axis(planes: Sequence[np.ndarray], name: str, view_axis: int | None) -> int:
