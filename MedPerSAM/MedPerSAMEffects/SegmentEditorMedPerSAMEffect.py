@@ -16,7 +16,8 @@ TICK_MS = 30
 class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
     """Propagates the selected segment from the slices that are drawn; all other choices are the module's.
 
-    A result that went into another segment is selected in Segment Editor, so that corrections go on there.
+    A result that went into another segment is selected in Segment Editor, so that corrections go on there; unless the
+    user has gone on to another segment or tool meanwhile.
     """
 
     def __init__(self, scriptedEffect):
@@ -26,7 +27,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         scriptedEffect.perSegment = True
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
         self.presenter = self.timer = None
-        self._started_run = False
+        self._started_at = None  # segmentation and segment of a run that this effect has started and watches
 
     def clone(self):
         import qSlicerSegmentationsEditorEffectsPythonQt as effects
@@ -82,6 +83,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
 
     def deactivate(self):
         self.timer.stop()
+        self._started_at = None  # whoever goes on to another tool chooses the segment alone
 
     def cleanup(self):
         """Segment Editor's widget goes, and ours with it: nothing may be shown in them any more."""
@@ -102,7 +104,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         presenter = slicer.modules.medpersam.widgetRepresentation().self().presenter
         if self.presenter is not presenter:  # at first, and after the module was reloaded
             self._leave_module()
-            self.presenter, self._started_run = presenter, False
+            self.presenter, self._started_at = presenter, None
             self.presenter.changed.connect(self._render)
 
     def _leave_module(self):
@@ -113,7 +115,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
     def _choose_selected(self):
         node = self.scriptedEffect.parameterSetNode()
         parameters = self.presenter.parameters
-        if node is None or parameters is None or self._started_run or not self.presenter.state.inputs_enabled:
+        if node is None or parameters is None or self._started_at is not None or not self.presenter.state.inputs_enabled:
             return
         parameters.volume = node.GetSourceVolumeNode()
         parameters.segmentation = node.GetSegmentationNode()
@@ -128,16 +130,24 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
                 "accept": self.presenter.accept,
                 "discard": self.presenter.discard,
             }[name]()
-            self._started_run = self._started_run or (name == "main" and self.presenter.state.phase in BUSY)
+            if name == "main" and self._started_at is None and self.presenter.state.phase in BUSY:
+                self._started_at = self._selected()
             if name == "discard":
                 self._select_chosen()
 
     def _tick(self):
         self.presenter.tick()
-        if self._started_run and self.presenter.state.phase not in BUSY:
-            self._started_run = False
-            if self.presenter.state.phase == FINISHED:
+        if self._started_at is not None and self.presenter.state.phase not in BUSY:
+            started_at, self._started_at = self._started_at, None
+            if self.presenter.state.phase == FINISHED and self._selected() == started_at:
                 self._select_chosen()
+            self.updateGUIFromMRML()
+
+    def _selected(self):
+        """What is selected in Segment Editor: (segmentation's ID, segment's ID)."""
+        node = self.scriptedEffect.parameterSetNode()
+        segmentation = None if node is None else node.GetSegmentationNode()
+        return ("", "") if segmentation is None else (segmentation.GetID(), node.GetSelectedSegmentID())
 
     def _select_chosen(self):
         """Show what the module chose: the segment that received the result; after a Discard the drawn one again."""
@@ -146,7 +156,8 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
             return
         if parameters.segmentation is not node.GetSegmentationNode():
             node.SetAndObserveSegmentationNode(parameters.segmentation)
-        node.SetSelectedSegmentID(parameters.segmentIDs[0])
+        if node.GetSelectedSegmentID() not in parameters.segmentIDs:
+            node.SetSelectedSegmentID(parameters.segmentIDs[0])
 
     def _render(self):
         state = self.presenter.state

@@ -134,3 +134,29 @@ def test_another_segment_is_followed(effect):
     effect.scriptedEffect.parameterSetNode().SetSelectedSegmentID("Kidney")
     effect.updateGUIFromMRML()
     assert "Kidney is empty" in effect.foundLabel.text() and not effect.buttons["main"].isEnabled()
+
+
+@pytest.mark.parametrize("target", ["same segment", "new segment", "new segmentation"])
+@pytest.mark.parametrize("meanwhile", ["another segment", "another tool", "another tool and segment"])
+def test_a_user_who_has_gone_on_keeps_the_selection(effect, target, meanwhile):
+    """Strokes that follow would go into another organ otherwise."""
+    effect, _, segmentation, ball, widget = effect
+    widget._parameters.target = target
+    node = effect.scriptedEffect.parameterSetNode()
+    effect.buttons["main"].click()
+    if "tool" in meanwhile:
+        effect.deactivate()
+    if "segment" in meanwhile:
+        node.SetSelectedSegmentID("Kidney")
+        effect.updateGUIFromMRML()
+    chosen = node.GetSelectedSegmentID()
+    widget.presenter._work._jobs.put_result("Liver", ball)
+    for _ in range(4):
+        (widget if "tool" in meanwhile else effect)._tick()
+    assert widget.presenter.state.phase == "finished"
+    if "tool" in meanwhile:
+        effect.activate()
+    effect._tick()
+    assert (node.GetSegmentationNode(), node.GetSelectedSegmentID()) == (segmentation, chosen)
+    assert widget._parameters.segmentIDs == [chosen], "the effect works on what is selected"
+    assert effect.foundLabel.text().startswith(chosen)
