@@ -81,7 +81,29 @@ def test_imports_only_downwards(path):
     ids=lambda path: str(path.relative_to(LIBRARY)),
 )
 def test_heavy_packages_only_inside_functions(path):
+    """The trap "third-party imports at file scope" (SLICER.md): they must not keep Slicer from loading a module whose
+    packages are not installed yet.
+
+    MedPerSAMLib/core is exempt because its files are written in torch, whose classes and functions cannot be defined
+    without it. What loads with the module may use only those files of core that need no torch, which the next test sees
+    to; all others are imported inside the functions that run them.
+    """
     check_file_scope(path, FILE_SCOPE)
+
+
+def test_what_the_module_loads_needs_no_extra_package():
+    pytest.importorskip("slicer", reason="the slicer-core wheel is not installed")
+    found = {
+        name for path in (ROOT / "MedPerSAM").rglob("*.py") for name in imports(parsed(path), only_file_scope=True)
+    }
+    names = sorted(name for name in found if (ROOT / name.replace(".", "/")).with_suffix(".py").exists())
+    code = (
+        "import importlib, sys\n"
+        "sys.modules.update({name: None for name in ('torch', 'segment_anything', 'safetensors')})\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "MedPerSAMLib.mrml.presenter" in names and done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "MedPerSAM").rglob("*.py")), ids=lambda path: path.name)

@@ -298,6 +298,42 @@ def test_a_drawing_and_its_new_segment_do_not_hold_each_other_back(case):
         assert np.array_equal(read_mask(segmentation, segment_id, volume), result.mask)
 
 
+_NODE, _EDITOR = slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLSegmentEditorNode
+_BOUNDS = {
+    # mask mode, overwrite mode, and what is left of a mask, given the visible and the hidden segment
+    "inside all": (_NODE.EditAllowedInsideAllSegments, _EDITOR.OverwriteNone, lambda m, v, h: m & (v | h)),
+    "inside visible": (_NODE.EditAllowedInsideVisibleSegments, _EDITOR.OverwriteNone, lambda m, v, h: m & v),
+    "outside all": (_NODE.EditAllowedOutsideAllSegments, _EDITOR.OverwriteNone, lambda m, v, h: m & ~(v | h)),
+    "outside visible": (_NODE.EditAllowedOutsideVisibleSegments, _EDITOR.OverwriteNone, lambda m, v, h: m & ~v),
+    "spare visible": (_NODE.EditAllowedEverywhere, _EDITOR.OverwriteVisibleSegments, lambda m, v, h: m & ~v),
+}
+
+
+@pytest.mark.parametrize("bounds", _BOUNDS)
+def test_each_editable_area_and_overwrite_mode_is_respected(scene, grey, ball, bounds):
+    mask_mode, overwrite_mode, left = _BOUNDS[bounds]
+    volume = build.volume_node(grey, (0.8, 0.8, 2.5))
+    segmentation = build.segmentation_node(volume, "Liver", "Visible", "Hidden")
+    write_slice(segmentation, "Liver", volume, 0, 9, ball[9])
+    visible, hidden = np.zeros_like(ball[9]), np.zeros_like(ball[9])
+    visible[:, 12:15], hidden[:, 15:18] = True, True
+    write_slice(segmentation, "Visible", volume, 0, 12, visible)
+    write_slice(segmentation, "Hidden", volume, 0, 12, hidden)
+    segmentation.GetDisplayNode().SetSegmentVisibility("Hidden", False)
+    editor = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.SetAndObserveSegmentationNode(segmentation)
+    editor.SetMaskMode(mask_mode)
+    editor.SetOverwriteMode(overwrite_mode)
+    PropagationLogic().process(volume, segmentation, ["Liver"], editor=editor, **COPY)
+    written = read_mask(segmentation, "Liver", volume)
+    assert all((ball[9] & part).any() for part in (visible, hidden, ~visible & ~hidden))
+    assert np.array_equal(written[12], left(ball[9], visible, hidden))
+    nothing = np.zeros_like(visible)
+    assert np.array_equal(written[13], left(ball[9], nothing, nothing)) and np.array_equal(written[9], ball[9])
+    for name, mask in (("Visible", visible), ("Hidden", hidden)):
+        assert np.array_equal(read_mask(segmentation, name, volume)[12], mask)
+
+
 def test_masks_hold_for_new_segmentations_and_missing_ones_are_named(case, scene):
     volume, segmentation, ball = case
     half = np.zeros_like(ball[9])
