@@ -166,6 +166,18 @@ def test_results_can_be_folded_by_hand(case):
     assert not section.property("collapsed"), "a new result unfolds it"
 
 
+def test_learned_methods_can_be_read_in_a_narrow_panel(widget):
+    """In a panel of 460 pixels, as in the pictures; what does not fit is cut."""
+    combo, arrow_and_frame = widget.ui.learnerCombo, 30
+    widget.ui.learningSection.setProperty("collapsed", False)
+    widget.parent.resize(460, 1200)
+    widget.parent.show()
+    texts = [combo.itemText(i) for i in range(combo.count())]
+    room = combo.width() - arrow_and_frame
+    widget.parent.hide()
+    assert room > 300 and [text for text in texts if combo.fontMetrics().horizontalAdvance(text) > room] == []
+
+
 def test_range_buttons_say_why_they_cannot_be_pressed(case):
     widget, *_ = case
     tips = [button.toolTip() for button in (widget.ui.fromHereButton, widget.ui.toHereButton)]

@@ -40,7 +40,7 @@ def draw_masks(path: str, columns: int = 7, seed: int = VALIDATION_SEED + 1000) 
     embeddings = predictor.encode(frame)
     boxes = [draw_boxes(random, truth, False), draw_boxes(random, carried, True)]
     prompts = [Prompts(boxes=boxes[0]), Prompts(boxes=boxes[1], mask_logits=mask_logits(random, carried))]
-    figure, axes = plt.subplots(2, columns, figsize=(2 * columns, 4.3))
+    figure, axes = plt.subplots(2, columns, figsize=(2 * columns, 4.6))
     for row, (prompt, box) in enumerate(zip(prompts, boxes)):
         logits = predictor.decode(embeddings, prompt).logits
         dice = overlaps(logits, truth)[1][:, 0]
@@ -57,7 +57,7 @@ def draw_masks(path: str, columns: int = 7, seed: int = VALIDATION_SEED + 1000) 
             _outline(axis, fine[column, 0], "red")
             axis.set_title(f"{'carried mask' if row else 'box'}: Dice {dice[column]:.2f}", fontsize=8)
             axis.axis("off")
-    figure.tight_layout(pad=0.8)
+    figure.tight_layout(pad=0.8, h_pad=2.0)  # the titles of the second row stay off the pictures above
     figure.savefig(path, dpi=80)
 
 

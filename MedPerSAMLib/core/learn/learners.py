@@ -14,7 +14,7 @@ class Learner:
 
     Attributes:
         name: how people and files call it.
-        summary: one line for people.
+        summary: for people, short enough to be read with the name in a panel of usual width.
         prompts: whether it makes point prompts, which can be shown and moved.
         sees: what it looks at: "features" (of the encoder, and the frame), "embedding", "levels" (beside the embedding) or "frames".
         baseline: whether it is only there to compare with.
@@ -33,35 +33,23 @@ class Learner:
 
 
 _ALL = (
-    Learner(
-        "autosam-cnn",
-        "AutoSAM, convolutional head, here a small U-Net on the image that the frozen encoder's features join",
-    ),
-    Learner("autosam-cnn-plain", "AutoSAM, the paper's own convolutional head, on the embedding alone", sees="embedding"),
-    Learner(
-        "autosam-vit",
-        "AutoSAM, prompt-free copy of SAM's mask decoder per structure, started from its weights",
-        sees="embedding",
-    ),
-    Learner("autosam-linear", "AutoSAM, the smallest head: two upsamplings and a linear map"),
-    Learner(
-        "promise",
-        "ProMISe, learned prompts (both forms) and pattern shifting through the frozen decoder",
-        True,
-        "levels",
-    ),
-    Learner(
-        "promise-apm", "ProMISe, learned prompts only (auto-prompting module, convolutional trunk)", True, "levels"
-    ),
-    Learner(
-        "promise-queries", "ProMISe, learned prompts only (auto-prompting module, learned queries)", True, "levels"
-    ),
-    Learner(
-        "promise-ips",
-        "ProMISe, incremental pattern shifting only: no prompts, the decoder's tokens are shifted",
-        sees="embedding",
-    ),
-    Learner("unet", "a U-Net trained from scratch on the same volumes, without SAM", sees="frames", baseline=True),
+    # Ours: the frozen encoder's features join a small U-Net on the image.
+    Learner("autosam-cnn", "AutoSAM, small U-Net with SAM's features"),
+    # The paper's own convolutional head, on the embedding alone.
+    Learner("autosam-cnn-plain", "AutoSAM, the paper's own head", sees="embedding"),
+    # Prompt-free, one per structure, started from the decoder's weights.
+    Learner("autosam-vit", "AutoSAM, a copy of SAM's mask decoder", sees="embedding"),
+    # Two upsamplings and a linear map.
+    Learner("autosam-linear", "AutoSAM, the smallest head"),
+    # Both forms of prompts, through the frozen decoder.
+    Learner("promise", "ProMISe, learned prompts and pattern shifting", True, "levels"),
+    # The auto-prompting module with a convolutional trunk.
+    Learner("promise-apm", "ProMISe, prompts only (convolutional)", True, "levels"),
+    # The auto-prompting module with learned queries.
+    Learner("promise-queries", "ProMISe, prompts only (queries)", True, "levels"),
+    # Incremental pattern shifting: no prompts, the decoder's tokens are shifted.
+    Learner("promise-ips", "ProMISe, pattern shifting only", sees="embedding"),
+    Learner("unet", "a U-Net from scratch, without SAM", sees="frames", baseline=True),
 )
 
 LEARNERS = {learner.name: learner for learner in _ALL}
