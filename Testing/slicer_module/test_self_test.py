@@ -25,7 +25,8 @@ def test_a_transform_that_is_left_out_is_noticed(scene, monkeypatch, module):
     for name in everywhere:
         monkeypatch.setattr(f"MedPerSAMLib.mrml.{name}.transform_between", lambda *_: vtk.vtkTransform())
     if module != "shared_grid":
-        monkeypatch.setattr(f"MedPerSAMLib.mrml.{module}.offset_to", lambda *_: None)
+        for quick_way in ("offset_to", "own_grid"):
+            monkeypatch.setattr(f"MedPerSAMLib.mrml.{module}.{quick_way}", lambda *_: None)
     with pytest.raises((AssertionError, MedPerSAMError)):
         transforms(PropagationLogic())
 
