@@ -28,7 +28,7 @@ if os.path.isdir(os.path.join(_ROOT, "MedPerSAMLib")) and _ROOT not in sys.path:
 from MedPerSAMPanel.panel import Panel
 
 from MedPerSAMLib.mrml.dependencies import Dependencies
-from MedPerSAMLib.mrml.learning_logic import LearningLogic
+from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic as HeadlessLogic
 from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.sample_data import register_samples
 from MedPerSAMLib.mrml.segment_editor import editor_node, editor_widget, register_effect
@@ -221,13 +221,13 @@ class MedPerSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.presenter.inputs_changed()
 
 
-class MedPerSAMLogic(ScriptedLoadableModuleLogic, LearningLogic):
+class MedPerSAMLogic(ScriptedLoadableModuleLogic, HeadlessLogic):
     """Everything without a window: ``MedPerSAMLogic().process(volumeNode, segmentationNode, segmentIDs)``,
     ``.fit([(volumeNode, segmentationNode), ...])`` and ``.apply(profile, volumeNode, segmentationNode)``."""
 
     def __init__(self, undo=None):
         ScriptedLoadableModuleLogic.__init__(self)
-        LearningLogic.__init__(self, undo=undo)
+        HeadlessLogic.__init__(self, undo=undo)
 
 
 class MedPerSAMTest(ScriptedLoadableModuleTest):

@@ -11,9 +11,9 @@ from MedPerSAMLib.mrml.applied_points import AppliedPoints
 from MedPerSAMLib.mrml.applied_run import AppliedRun
 from MedPerSAMLib.mrml.choices import Parameters
 from MedPerSAMLib.mrml.curve_nodes import CurveNodes
-from MedPerSAMLib.mrml.learning_logic import LearningLogic
 from MedPerSAMLib.mrml.learning_reasons import CANCELLING_REASON, again_reason, apply_reason, fit_reason
 from MedPerSAMLib.mrml.learning_state import LearningState, best_dice, profile_line
+from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.model_presenter import ModelPresenter
 from MedPerSAMLib.mrml.panel_state import APPLYING, BUSY, FITTING, LOADING, RUNNING, PanelState
 from MedPerSAMLib.mrml.run_controller import RunController, Work
@@ -65,7 +65,7 @@ class LearningPresenter:
         host: the presenter of the whole panel.
     """
 
-    def __init__(self, scene: slicer.vtkMRMLScene, logic: LearningLogic, work: RunController, host: Host) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, logic: MedPerSAMLogic, work: RunController, host: Host) -> None:
         self.state = LearningState()
         self.profile: Profile | None = None
         self.cases = TrainingList(scene)

@@ -16,8 +16,8 @@ from MedPerSAMLib.mrml.choices import Parameters, device_line, fill_empty, follo
 from MedPerSAMLib.mrml.continuation import Continuation
 from MedPerSAMLib.mrml.dependencies import Dependencies
 from MedPerSAMLib.mrml.found_line import Found, look_at
-from MedPerSAMLib.mrml.learning_logic import LearningLogic
 from MedPerSAMLib.mrml.learning_presenter import LearningPresenter
+from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.method_list import method_row
 from MedPerSAMLib.mrml.model_presenter import ModelPresenter
 from MedPerSAMLib.mrml.panel_state import (
@@ -62,7 +62,7 @@ class Presenter:
     def __init__(
         self,
         scene: slicer.vtkMRMLScene,
-        logic: LearningLogic,
+        logic: MedPerSAMLogic,
         jobs: Jobs,
         dependencies: Dependencies,
         store: ModelStore | None = None,

@@ -6,7 +6,7 @@ import numpy as np
 import scene as build
 from fakes import FakeClock, FakeDependencies, FakeJobs, FakeParameters
 
-from MedPerSAMLib.mrml.learning_logic import LearningLogic
+from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
@@ -22,7 +22,7 @@ class Panel:
         self.ball = ball
         write_slice(self.segmentation, "Liver", self.volume, 0, 9, ball[9])
         self.jobs, self.clock = FakeJobs(), FakeClock()
-        self.logic = LearningLogic()
+        self.logic = MedPerSAMLogic()
         self.dependencies = options.pop("dependencies", FakeDependencies())
         self.presenter = Presenter(
             scene, self.logic, self.jobs, self.dependencies, ModelStore(tmp_path), clock=self.clock, **options

@@ -17,9 +17,9 @@ from slow_learning import slow_apply, slow_fit
 
 from MedPerSAMLib.core import methods
 from MedPerSAMLib.errors import MedPerSAMError
-from MedPerSAMLib.mrml import applied_run, learning_logic
+from MedPerSAMLib.mrml import applied_run, medpersam_logic
 from MedPerSAMLib.mrml.annotated_slices import find_annotation
-from MedPerSAMLib.mrml.learning_logic import LearningLogic
+from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.panel_state import BUSY, PHASES
 from MedPerSAMLib.mrml.presenter import Presenter
 from MedPerSAMLib.mrml.segment_reader import read_mask, segment_ids
@@ -42,7 +42,7 @@ class User:
         seed: of everything random.
     """
 
-    def __init__(self, scene, presenter: Presenter, logic: LearningLogic, seed: int) -> None:
+    def __init__(self, scene, presenter: Presenter, logic: MedPerSAMLogic, seed: int) -> None:
         self.scene, self.presenter, self.logic, self.random = scene, presenter, logic, random.Random(seed)
         self.drawn: dict[tuple[str, str, int], np.ndarray] = {}
         self.erased: set[tuple[str, int]] = set()
@@ -322,7 +322,7 @@ def jobs():
 def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
     monkeypatch.setitem(methods.METHODS, "slow-copy", "slow_method:SlowCopy")
     monkeypatch.setitem(methods.METHODS, "broken", "slow_method:BrokenMethod")
-    monkeypatch.setattr(learning_logic, "fit_profile", slow_fit)
+    monkeypatch.setattr(medpersam_logic, "fit_profile", slow_fit)
     monkeypatch.setattr(applied_run, "apply_profile", slow_apply)
     from MedPerSAMLib.mrml import presenter as module
     from MedPerSAMLib.mrml.method_list import MethodRow
@@ -331,7 +331,7 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
     ends, runs, profiles, undone = [], 0, 0, 0
     for seed in range(SEQUENCES):
         scene.Clear(0)
-        logic = LearningLogic()
+        logic = MedPerSAMLogic()
         presenter = Presenter(scene, logic, jobs, FakeDependencies(), ModelStore(tmp_path))
         user = User(scene, presenter, logic, seed)
         try:

@@ -13,7 +13,7 @@ import scene as build
 import SimpleITK
 import slicer
 
-from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.services.models.store import ModelStore
@@ -21,7 +21,7 @@ from MedPerSAMLib.services.models.store import ModelStore
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _through_slicer(logic: PropagationLogic, volume_file: Path, labels, index: int, method: str) -> np.ndarray:
+def _through_slicer(logic: MedPerSAMLogic, volume_file: Path, labels, index: int, method: str) -> np.ndarray:
     storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
     storage.SetFileName(str(volume_file))
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "volume")
@@ -46,13 +46,13 @@ def _through_command_line(volume_file: Path, labels: np.ndarray, index: int, met
     return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / "out.nrrd"))).astype(bool)
 
 
-def _logics() -> list[PropagationLogic]:
-    """The library's logic, and the module's where its stand-ins can be had."""
+def _logics() -> list[MedPerSAMLogic]:
+    """The headless logic, and the module's, where its stand-ins can be had."""
     if importlib.util.find_spec("PySide6") is None:
-        return [PropagationLogic()]
+        return [MedPerSAMLogic()]
     import qt_stand_ins
 
-    return [PropagationLogic(), qt_stand_ins.module().MedPerSAMLogic()]
+    return [MedPerSAMLogic(), qt_stand_ins.module().MedPerSAMLogic()]
 
 
 @pytest.mark.parametrize("method", ["copy", "med-persam"])

@@ -14,7 +14,7 @@ from MedPerSAMLib.core.learn.apply import SlicePoints
 from MedPerSAMLib.core.progress import CallbackProgress
 from MedPerSAMLib.errors import Cancelled, InputError
 from MedPerSAMLib.mrml.annotated_slices import Record
-from MedPerSAMLib.mrml.learning_logic import LearningLogic
+from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.mrml.training_list import TrainingList
@@ -30,7 +30,7 @@ def profile():
     with pytest.MonkeyPatch.context() as patch:
         fit_quickly(patch, examples=48, steps=60)
         volume, segmentation, _ = case("first")
-        return LearningLogic().fit([(volume, segmentation)], device="cpu")
+        return MedPerSAMLogic().fit([(volume, segmentation)], device="cpu")
 
 
 def test_fit_keeps_names_colours_axis_and_cases(profile, tmp_path):
@@ -43,7 +43,7 @@ def test_fit_keeps_names_colours_axis_and_cases(profile, tmp_path):
 
 def test_apply_without_a_segmentation_makes_one(profile, scene):
     volume, _, labels = case("next", 2)
-    done = LearningLogic().apply(profile, volume, device="cpu")
+    done = MedPerSAMLogic().apply(profile, volume, device="cpu")
     content = done.segmentation.GetSegmentation()
     assert [content.GetNthSegment(i).GetName() for i in range(2)] == ["Liver", "Spleen"]
     assert np.allclose(content.GetNthSegment(1).GetColor(), profile.labels[1].colour)
@@ -60,7 +60,7 @@ def test_apply_into_segments_of_the_same_name_spares_what_is_drawn(profile, scen
     volume, segmentation, labels = case("next", 2, ("Spleen", "Liver"), outlined=False)
     drawn = np.roll(labels[5] == 1, 3, 1)
     write_slice(segmentation, "Liver", volume, 0, 5, drawn)
-    logic = LearningLogic()
+    logic = MedPerSAMLogic()
     done = logic.apply(profile, volume, segmentation, device="cpu")
     assert done.segmentation is segmentation and done.segment_ids == {"Liver": "Liver", "Spleen": "Spleen"}
     assert np.array_equal(read_mask(segmentation, "Liver", volume)[5], drawn)
@@ -73,7 +73,7 @@ def test_apply_into_segments_of_the_same_name_spares_what_is_drawn(profile, scen
 
 def test_undo_is_one_step_and_takes_new_segments_along(profile, scene):
     volume, segmentation, _ = case("next", 2, ("Tumour",), outlined=False)
-    logic = LearningLogic()
+    logic = MedPerSAMLogic()
     logic.apply(profile, volume, segmentation, device="cpu")
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 3
     assert logic.undo.undo(segmentation)
@@ -82,7 +82,7 @@ def test_undo_is_one_step_and_takes_new_segments_along(profile, scene):
 
 def test_corrected_slice_is_a_reference_for_propagation(profile, scene):
     volume, segmentation, labels = case("next", 2, outlined=False)
-    logic = LearningLogic()
+    logic = MedPerSAMLogic()
     logic.apply(profile, volume, segmentation, device="cpu")
     corrected = labels[6] == 1
     corrected[np.flatnonzero(corrected.any(axis=1))[0]] = False  # a good head may have found the very truth
@@ -96,7 +96,7 @@ def test_transforms_and_oblique_grids_are_exact(profile, scene):
     volume, segmentation, _ = case("next", 2, outlined=False, rotation=(5, 8, 10))
     volume.SetAndObserveTransformNodeID(build.linear_transform((8, -3, 5), 12).GetID())
     segmentation.SetAndObserveTransformNodeID(build.linear_transform((1, 2, 3)).GetID())
-    done = LearningLogic().apply(profile, volume, segmentation, device="cpu")
+    done = MedPerSAMLogic().apply(profile, volume, segmentation, device="cpu")
     assert done.results["Liver"].mask.any()
     assert np.array_equal(read_mask(segmentation, "Liver", volume), done.results["Liver"].mask)
 
@@ -113,7 +113,7 @@ def test_a_volume_stored_in_another_order_is_segmented_in_the_same_plane(profile
         matrix.SetElement(row, row, 0)
         matrix.SetElement(row, column, step)
     turned.SetIJKToRASMatrix(matrix)
-    logic = LearningLogic()
+    logic = MedPerSAMLogic()
     with pytest.raises(InputError, match="Rows and columns of turned run towards RA"):
         logic.apply(profile, turned, device="cpu")
     swapped = build.volume_node(np.ascontiguousarray(np.moveaxis(array, 0, 1)), name="swapped")
@@ -132,7 +132,7 @@ def test_cancelled_apply_changes_nothing(profile, scene):
     seen = []
     progress = CallbackProgress(on_slice=lambda *_: seen.append(1), is_cancelled=lambda: len(seen) > 3)
     with pytest.raises(Cancelled):
-        LearningLogic().apply(profile, volume, segmentation, progress, device="cpu")
+        MedPerSAMLogic().apply(profile, volume, segmentation, progress, device="cpu")
     assert seen and segmentation.GetSegmentation().GetNumberOfSegments() == 1
     assert not read_mask(segmentation, "Liver", volume).any()
 
@@ -145,7 +145,7 @@ def test_a_damaged_or_other_model_changes_nothing(profile, scene):
     volume, _, _ = case("next", 2)
     nodes = scene.GetNumberOfNodes()
     with pytest.raises(ModelError, match="fitted on the model 'tiny'"):
-        LearningLogic().apply(replace(profile, model_checksum="0" * 64), volume, device="cpu")
+        MedPerSAMLogic().apply(replace(profile, model_checksum="0" * 64), volume, device="cpu")
     assert scene.GetNumberOfNodes() == nodes
 
 
@@ -154,14 +154,14 @@ def test_cancelled_fit_returns_the_best_so_far(scene, monkeypatch):
     volume, segmentation, _ = case("first")
     kept = []
     progress = CallbackProgress(is_cancelled=lambda: bool(kept))
-    profile = LearningLogic().fit([(volume, segmentation)], progress, kept.append, device="cpu")
+    profile = MedPerSAMLogic().fit([(volume, segmentation)], progress, kept.append, device="cpu")
     assert not profile.fitted.finished and len(profile.fitted.curve) == 1
 
 
 def test_points_of_promise_are_moved(scene, monkeypatch):
     fit_quickly(monkeypatch, steps=4, checks=2)
     volume, segmentation, _ = case("first")
-    logic = LearningLogic()
+    logic = MedPerSAMLogic()
     profile = logic.fit([(volume, segmentation)], method="promise-apm", device="cpu")
     weights = {**profile.fitted.weights, "presence.bias": profile.fitted.weights["presence.bias"] + 50}
     settings = {**profile.fitted.settings, "one_piece": [False, False]}
@@ -237,7 +237,7 @@ def _bent(scene):
 def test_bad_cases_give_one_sentence(scene, second, words):
     first = case("first")[:2]
     with pytest.raises(InputError, match=words) as error:
-        LearningLogic().plan_fit([first, second(scene)])
+        MedPerSAMLogic().plan_fit([first, second(scene)])
     assert str(error.value).count("\n") == 0
 
 
@@ -245,17 +245,17 @@ def test_a_segment_that_is_empty_everywhere_or_is_everything(scene):
     volume, segmentation, _ = case("first")
     segmentation.GetSegmentation().AddEmptySegment("Tumour", "Tumour")
     with pytest.raises(InputError, match="Tumour is outlined in none of the cases; outline it, or remove its segment"):
-        LearningLogic().plan_fit([(volume, segmentation)])
+        MedPerSAMLogic().plan_fit([(volume, segmentation)])
     volume, segmentation, labels = case("second", 1, ("Liver",), outlined=False)
     for index in range(len(labels)):
         write_slice(segmentation, "Liver", volume, 0, index, np.ones(labels[index].shape, bool))
     with pytest.raises(InputError, match="covers every voxel; outline the structure alone"):
-        LearningLogic().plan_fit([(volume, segmentation)])
+        MedPerSAMLogic().plan_fit([(volume, segmentation)])
 
 
 def test_bad_calls_give_one_sentence(profile, scene):
     volume, segmentation, _ = case("first")
-    logic = LearningLogic()
+    logic = MedPerSAMLogic()
     with pytest.raises(InputError, match="no finished case"):
         logic.fit([])
     with pytest.raises(InputError, match="did you mean"):

@@ -90,8 +90,8 @@ class AppliedCase:
     points: Points
 
 
-class LearningLogic(PropagationLogic):
-    """Propagations, and besides them: learns profiles from finished cases and applies them.
+class MedPerSAMLogic(PropagationLogic):
+    """Everything without a window, also where there is no Qt: propagates, learns profiles from finished cases, applies them.
 
     What an application wrote is accepted, discarded, undone and corrected as what a propagation wrote.
     """
