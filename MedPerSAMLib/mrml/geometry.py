@@ -7,6 +7,7 @@ the array index along it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,11 +154,12 @@ class GridMatch:
     coarser: bool
 
 
-def compare_grids(volume_to_segment: np.ndarray) -> GridMatch:
-    """Judge the (4, 4) matrix from the volume's (i, j, k) to the segmentation's (i, j, k)."""
+def compare_grids(volume_to_segment: np.ndarray, segment_spacing: Sequence[float]) -> GridMatch:
+    """Judge the (4, 4) matrix from the volume's (i, j, k) to the segmentation's (i, j, k), whose steps are so many mm long."""
     steps = volume_to_segment[:3, :3]
     lengths = np.linalg.norm(steps, axis=0)
-    cosines = np.abs(steps / lengths).max(axis=0)
+    in_mm = steps * np.asarray(segment_spacing)[:, None]
+    cosines = np.abs(in_mm / np.linalg.norm(in_mm, axis=0)).max(axis=0)
     degrees = float(np.degrees(np.arccos(np.clip(cosines, 0, 1))).max())
     exact = bool(
         np.allclose(np.abs(steps).sum(axis=0), 1, atol=1e-3)

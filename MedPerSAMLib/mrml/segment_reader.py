@@ -235,7 +235,7 @@ def match_grids(
     labels = stored_labels(segment_of(segmentation, segment_id))
     if labels is None:
         return None
-    return compare_grids(between_grids(labels, segmentation, volume))
+    return compare_grids(between_grids(labels, segmentation, volume), labels.GetSpacing())
 
 
 def _binary() -> str:

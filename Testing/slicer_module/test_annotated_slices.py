@@ -81,9 +81,10 @@ def test_edited_painted_and_cleared_slices_are_recognised(nodes, ball):
     assert found.open_range(range(8, 12)) == range(7, 14), "widened to what is annotated"
 
 
-def test_oblique_grid_is_warned_about(scene, grey, ball):
-    volume = build.volume_node(grey)
-    grid = build.volume_node(np.zeros_like(grey), (1, 1, 1), (5, 0, 0), name="grid")
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (0.8, 0.8, 2.5)])
+def test_oblique_grid_is_warned_about(scene, grey, ball, spacing):
+    volume = build.volume_node(grey, spacing)
+    grid = build.volume_node(np.zeros_like(grey), spacing, (5, 0, 0), name="grid")
     segmentation = build.segmentation_node(grid, "Liver")
     drawn = np.zeros_like(ball)
     drawn[9] = ball[9]
