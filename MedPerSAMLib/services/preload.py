@@ -19,7 +19,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_MODULES = ("torch", "scipy.ndimage", "safetensors.torch", "MedPerSAMLib.core.session")
+_MODULES = ("torch", "torch._dynamo", "scipy.ndimage", "safetensors.torch", "MedPerSAMLib.core.session")
+"""``torch._dynamo`` because the first optimiser imports it (PyTorch guards its optimisers' methods against compilation), with
+sympy and hundreds of other files: in the middle of a run the main thread stood still for up to 0.17 s meanwhile."""
 
 _MAPPED = (
     ("torch", "lib", "*torch_cpu.*"),
