@@ -7,7 +7,7 @@ from typing import Protocol
 import slicer
 
 from MedPerSAMLib.mrml.segment_reader import made_for
-from MedPerSAMLib.services.models.load import told_device
+from MedPerSAMLib.services.models.load import choose_device, told_device
 
 
 class Parameters(Protocol):
@@ -81,8 +81,10 @@ def device_line(parameters: Parameters | None, too_large: bool = False) -> str:
     if too_large:
         return "The CPU is used because the GPU's memory was not enough for this model; a smaller one may fit."
     requested = "auto" if parameters is None else parameters.device
-    promise = {"auto": "A GPU is used if PyTorch finds one that works, else the CPU", "cpu": "The CPU is used"}
-    return told_device(requested) or f"{promise.get(requested, f'{requested} is used')}; checked when a run starts."
+    if requested == "cpu":
+        return choose_device(requested)[1]
+    promise = "A GPU is used if PyTorch finds one that works, else the CPU" if requested == "auto" else f"{requested} is used"
+    return told_device(requested) or f"{promise}; checked when a run starts."
 
 
 def _nodes(scene: slicer.vtkMRMLScene, kind: str) -> list:
