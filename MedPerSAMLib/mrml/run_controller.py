@@ -62,8 +62,8 @@ class RunController:
     """Phases of the work; main thread only.
 
     ``changed`` is emitted when phase, status or progress have changed, ``told`` with each sentence for the user,
-    ``detailed`` with the details of a failure for the log, ``kept`` with a cancelled run whose slices stay, ``ended`` with (phase, run, results) when the work has come
-    to rest; run and results are None unless a propagation finished.
+    ``detailed`` with the details of a failure for the log, ``kept`` with a cancelled run whose slices stay, ``ended`` with
+    (phase, run, results) when the work has come to rest; run and results are None unless a propagation finished.
 
     Args:
         jobs: runs the work in the background.
