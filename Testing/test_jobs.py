@@ -60,22 +60,8 @@ def test_preparation_runs_before_the_job_and_says_nothing(jobs):
     assert jobs.next_news() is None
 
 
-def test_a_preparation_does_not_take_the_cancel_of_a_running_job(jobs):
-    started = threading.Event()
-
-    def work(progress):
-        while True:
-            progress.step("working", 0, 1)
-            started.set()
-
-    job = jobs.submit(work)
-    started.wait(2)
-    jobs.prepare(lambda: None)
-    jobs.cancel()
-    assert collect(jobs, job)[-1].kind == CANCELLED
-
-
-def test_cancel_is_noticed_at_the_next_step(jobs):
+@pytest.mark.parametrize("prepared_meanwhile", [False, True])
+def test_cancel_is_noticed_at_the_next_step(jobs, prepared_meanwhile):
     started = threading.Event()
 
     def work(progress):
@@ -86,6 +72,8 @@ def test_cancel_is_noticed_at_the_next_step(jobs):
 
     job = jobs.submit(work)
     started.wait(2)
+    if prepared_meanwhile:
+        jobs.prepare(lambda: None)
     begin = time.monotonic()
     jobs.cancel()
     assert collect(jobs, job)[-1].kind == CANCELLED

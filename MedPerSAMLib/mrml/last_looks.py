@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import slicer
 
@@ -19,6 +19,13 @@ from MedPerSAMLib.mrml.shared_grid import between_grids
 
 MOST_LOOKS = 24
 """Looks that are kept: more than anyone checks at a time; each holds the slices that were drawn, nothing else."""
+
+
+class _Problem(NamedTuple):
+    """What a look raised; made anew each time, because an exception that is raised again keeps its old frames alive."""
+
+    kind: type[MedPerSAMError]
+    arguments: tuple
 
 
 class LastLooks:
@@ -33,14 +40,13 @@ class LastLooks:
             try:
                 self._outcomes[key] = look()
             except MedPerSAMError as error:
-                self._outcomes[key] = type(error), error.args
+                self._outcomes[key] = _Problem(type(error), error.args)
             if len(self._outcomes) > MOST_LOOKS:
                 self._outcomes.popitem(last=False)
         self._outcomes.move_to_end(key)
         outcome = self._outcomes[key]
-        if isinstance(outcome, tuple):
-            kind, arguments = outcome
-            raise kind(*arguments)
+        if isinstance(outcome, _Problem):
+            raise outcome.kind(*outcome.arguments)
         return outcome
 
 

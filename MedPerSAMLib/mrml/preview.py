@@ -81,10 +81,8 @@ class Preview:
 
     def begin(self, run: str, annotation: Annotation, slices: range, rules: EditingRules | None = None) -> None:
         """Start a run called ``run``; what the user drew since the last one is protected."""
-        self._base = {
-            **self._before,
-            **self._base,
-        }  # not before: until here the last run could still be taken back alone
+        # Not at that run's end: until here it could still be taken back alone.
+        self._base = {**self._before, **self._base}
         self._run, self._before = run, {}
         self._rules = self._rules if rules is None else rules
         # The segment's own memory counts, not ours: the user may have pressed Undo since the last run.

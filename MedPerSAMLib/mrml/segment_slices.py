@@ -1,7 +1,7 @@
 """Many slices of one segment at a time, as Cancel and Discard need them.
 
-The geometry is looked up once, the array is changed in place, and observers are told once: taking back five segments of
-300 slices of 512x512 takes 0.5 to 0.7 s of CPU instead of 2.4 to 3.5.
+The geometry is looked up once, the array is changed in place, and observers are told once: slice by slice, taking back
+five segments of hundreds of slices stopped the panel for seconds.
 """
 
 from __future__ import annotations

@@ -36,9 +36,9 @@ _READ = (("torch", "lib", "*torch_cpu.*"), ("torch", "lib", "*torch_python.*"), 
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Import torch, scipy and SimpleITK, mapped beforehand, and whatever the block imports on top; plain if torch is
+    """Import torch, scipy and SimpleITK, mapped beforehand, and whatever the block imports on top; plain if all is
     there already."""
-    if "torch" in sys.modules:
+    if all(module in sys.modules for module in _MODULES):
         yield
         return
     _preload()

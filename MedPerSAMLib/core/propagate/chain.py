@@ -161,7 +161,8 @@ class Chain:
         self.links: list[Link] = []
         self._reference = sight(parts, largest, largest_mask)
         settings = parts.presence or PresenceSettings(tolerance=float("inf"))
-        self._tracker = PresenceTracker(self._reference, sight(parts, start, mask), settings)
+        seen = self._reference if start == largest else sight(parts, start, mask)
+        self._tracker = PresenceTracker(self._reference, seen, settings)
         self.ended = not self._targets
 
     def question(self) -> Question | None:
