@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from MedPerSAMLib.core.prompts.box import box_prompt
+from MedPerSAMLib.core.warp.network import load_warp
+from MedPerSAMLib.weights import weights_path
 from Testing.training.fields import Random, enlarge, spline_matrix
+from Testing.training.g_point import likeness
 from Testing.training.looks import PRESETS, render
 from Testing.training.prompts import EXACT, KINDS, SCALE, draw_boxes, draw_points, draw_prompts
+from Testing.training.samples import Replay, draw_images, draw_targets
 from Testing.training.shapes import draw_scene, labels
 
 
@@ -37,6 +41,22 @@ def test_consecutive_slices_share_their_structures():
     assert agreement.mean() > 0.6
     assert not torch.equal(label[:, 0], label[:, 1])
     assert all(len(one.unique()) >= 3 for one in label[:, 0])
+
+
+def test_every_image_knows_its_neighbour():
+    warper, random = load_warp(weights_path("warp")), Random(2)
+    replay = Replay(0.5)
+    for _ in range(2):
+        images = replay.draw(random, lambda: draw_images(random, warper, 1, 2), 3)
+        assert torch.equal(images.neighbour[images.neighbour], torch.arange(12))
+        assert torch.equal(images.labels[images.neighbour], images.neighbour_labels)
+    truth, known, carried = draw_targets(random, images)
+    for kind in KINDS:
+        score = likeness(torch.randn(12, 4, 32, 32), torch.randn(12, 4, 32, 32), known, 128)
+        for _ in range(4):  # both halves of the draw
+            prompts = draw_prompts(random, kind, truth, carried, score)
+            if prompts.points is not None:
+                assert prompts.points.shape[0] == 12 and (prompts.labels >= 0).any(1).all()
 
 
 def test_interpolation_weights_sum_to_one():

@@ -2,11 +2,11 @@
 
 Masks are (B, 1, m, m) at mask-prompt resolution; points and boxes are in frame pixels, ``SCALE`` times finer.
 
-The pipeline's own g_box and g_point (``MedPerSAMLib.core.prompts``) are not called: they take one numpy mask at a time,
-with k-means and distance maps on the CPU, and a step asks for hundreds of prompt sets of masks that lie on the device.
-What is here makes a whole batch on the device and varies what the pipeline fixes. Boxes of carried masks without their
-errors (``EXACT``) are g_box's, which a test holds. Points are of the same kinds, positives inside and negatives one to a
-sector of the ring around, but drawn by chance, so that training sees many places where g_point gives one.
+Half of the boxes of carried masks and of the point sets are what the pipeline's own g_box and g_point
+(``MedPerSAMLib.core.prompts``) give, made for a whole batch on the device, because those take one mask at a time on the CPU;
+tests hold that both agree. The other half varies what the pipeline fixes: boxes with errors, points of the same kinds
+(positives inside and negatives one to a sector of the ring around), but at places drawn by chance. In either half some points
+are missing, and points may lie wrong, because the carried mask does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from MedPerSAMLib.core.sam.predictor import Prompts
 from MedPerSAMLib.core.warp.network import warp
 from Testing.training.fields import Random, gaussian_blur
+from Testing.training.g_point import g_points
 
 SCALE = 2  # frame pixels per mask-prompt pixel
 MOST = 8  # most points of one prompt set
@@ -52,12 +53,21 @@ EXACT = BoxErrors(0.07, 0.07, 0.0)
 """The boxes of ``MedPerSAMLib.core.prompts.box``, which errors are spread around."""
 
 
-def draw_prompts(random: Random, kind: str, truth: torch.Tensor, carried: torch.Tensor) -> Prompts:
-    """One prompt set of a kind for each of B masks; prompts of the carried kinds see only the carried mask."""
-    source = carried if kind.startswith("carried") else truth
+def draw_prompts(
+    random: Random, kind: str, truth: torch.Tensor, carried: torch.Tensor, score: torch.Tensor | None = None
+) -> Prompts:
+    """One prompt set of a kind for each of B masks; prompts of the carried kinds see only the carried mask.
+
+    With ``score`` (B, m, m), as ``g_point.likeness`` gives it, half of the sets have the pipeline's own points and boxes.
+    """
+    follows = kind.startswith("carried")
+    source = carried if follows else truth
+    own = score is not None and random.happens(0.5)
     points, labels = (None, None) if "point" not in kind else draw_points(random, source, kind == "point")
-    boxes = draw_boxes(random, source, grown=kind.startswith("carried")) if "box" in kind else None
-    logits = mask_logits(random, carried) if kind.startswith("carried") else None
+    if own and points is not None and kind != "point":
+        points, labels = _own_points(random, source, score, (points, labels))
+    boxes = draw_boxes(random, source, grown=follows, errors=EXACT if own else USUAL) if "box" in kind else None
+    logits = mask_logits(random, carried) if follows else None
     return Prompts(points, labels, boxes, logits)
 
 
@@ -128,6 +138,20 @@ def draw_points(random: Random, mask: torch.Tensor, single: bool) -> tuple[torch
     few = random.chance(0.3, count)
     keep[:, 3:] &= ~few[:, None]
     return _to_frame(random, points), labels.masked_fill(~keep, -1)
+
+
+def _own_points(
+    random: Random, mask: torch.Tensor, score: torch.Tensor, drawn: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """g_point's (B, MOST, 2) points and (B, MOST) labels, some of them missing; the drawn ones where an empty mask has none."""
+    points, labels = g_points(random, mask[:, 0] > 0.5, score, SCALE)
+    kept = torch.rand(labels.shape, generator=random.generator, device=labels.device) < random.uniform(0.5, 2, len(mask), 1)
+    kept[:, 0] = True
+    labels = labels.masked_fill(~kept, -1)
+    missing = MOST - labels.shape[1]
+    points, labels = F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=-1)
+    some = (labels >= 0).any(1, keepdim=True)
+    return torch.where(some[..., None], points, drawn[0]), torch.where(some, labels, drawn[1])
 
 
 def _depth(inside: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -32,6 +32,7 @@ class Images:
         members: (B, K, K) bool; row g: the labels that belong to structure g and all that lies nested in it.
         area: (B, K) pixels of each label.
         weight: (B, K) how readily each label is chosen as a target.
+        neighbour: (B,) which image of the batch is the neighbour slice.
     """
 
     frames: torch.Tensor
@@ -41,6 +42,7 @@ class Images:
     members: torch.Tensor
     area: torch.Tensor
     weight: torch.Tensor
+    neighbour: torch.Tensor
 
 
 class Replay:
@@ -61,8 +63,17 @@ class Replay:
         batch = [draw_group() for _ in range(new)]
         old = [self.groups[random.number(0, len(self.groups))] for _ in range(groups - new)]
         self.groups = (self.groups + batch)[-self.capacity :]
-        parts = [mirror(random, images) for images in batch + old]
-        return Images(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Images)))
+        return joined([mirror(random, images) for images in batch + old])
+
+
+def joined(parts: Sequence[Images]) -> Images:
+    """Several batches as one."""
+    columns = {f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Images)}
+    before = 0
+    for part in parts:
+        columns["neighbour"][before : before + len(part.frames)] += before
+        before += len(part.frames)
+    return Images(**columns)
 
 
 def mirror(random: Random, images: Images) -> Images:
@@ -75,7 +86,7 @@ def mirror(random: Random, images: Images) -> Images:
     if random.happens(0.5):
         planes = [plane.transpose(-1, -2) for plane in planes]
         planes[3] = planes[3].flip(1)
-    return Images(*planes, images.members, images.area, images.weight)
+    return Images(*planes, images.members, images.area, images.weight, images.neighbour)
 
 
 def draw_images(random: Random, warper: WarpNetwork, groups: int, volumes: int) -> Images:
@@ -93,9 +104,10 @@ def draw_images(random: Random, warper: WarpNetwork, groups: int, volumes: int) 
     small = lambda x: F.avg_pool2d(x.mean(1, keepdim=True), x.shape[-1] // MASK)
     with torch.no_grad(), fast_precision(random.device):
         field = warper(small(other_frames), small(frames)).float()
-    return Images(
-        frames, label, other_label, field, members, *_target_weights(frames, label, other_label, members.shape[1])
-    )
+    area, weight = _target_weights(frames, label, other_label, members.shape[1])
+    both = torch.arange(2 * volumes, device=frames.device)
+    neighbour = torch.cat([2 * volumes * group + both.roll(volumes) for group in range(groups)])
+    return Images(frames, label, other_label, field, members, area, weight, neighbour)
 
 
 def _target_weights(

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from scipy.stats import spearmanr
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.precision import fast_precision
@@ -33,6 +34,7 @@ from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, tiny_metadata
 from MedPerSAMLib.core.warp.network import WarpNetwork, load_warp
 from Testing.training.curve import draw_curve, write_log
 from Testing.training.fields import Random
+from Testing.training.g_point import likeness
 from Testing.training.grow import grow_tiny
 from Testing.training.prompt_tokens import embed_points_without_waiting
 from Testing.training.prompts import KINDS, draw_boxes, draw_prompts
@@ -103,7 +105,15 @@ def prompt_loss(logits: torch.Tensor, predicted_iou: torch.Tensor, truth: torch.
     iou, _ = overlaps(logits.detach(), truth)
     # A structure that has ended: whatever is drawn there is worth nothing.
     iou = iou * (truth.sum((1, 2, 3)) > 0)[:, None]
-    return losses[:, 0].mean() + (1.0 if kind == "point" else 0.3) * best + 4 * F.mse_loss(predicted_iou, iou)
+    judged = 4 * F.mse_loss(predicted_iou, iou) + 0.5 * order_loss(predicted_iou[:, 0], iou[:, 0])
+    return losses[:, 0].mean() + (1.0 if kind == "point" else 0.3) * best + judged
+
+
+def order_loss(predicted: torch.Tensor, true: torch.Tensor, margin: float = 0.1) -> torch.Tensor:
+    """How badly (B,) predicted values order the true ones: a smooth hinge over all pairs that truly differ."""
+    above = (true[:, None] - true) > 0.02
+    wrong = margin * F.softplus((predicted - predicted[:, None]) / margin)
+    return (wrong * above).sum() / above.sum().clamp(min=1)
 
 
 def second_round(random: Random, prompts: Prompts, logits: torch.Tensor) -> Prompts:
@@ -135,9 +145,10 @@ def halve(prompts: Prompts) -> Prompts:
 
 @torch.no_grad()
 def validate(sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: int) -> dict[str, float]:
-    """Mean Dice on a fixed set of generated images per prompt kind, of the carried masks themselves, and IoU error."""
+    """Mean Dice on a fixed set of generated images per prompt kind, of the carried masks themselves, IoU error and rank."""
     sam.eval()
     totals: dict[str, list[torch.Tensor]] = {}
+    judged: list[tuple[torch.Tensor, torch.Tensor]] = []
     for batch in range(batches):
         random = Random(VALIDATION_SEED + batch, device)
         images = draw_images(random, warper, 4, 2)
@@ -150,9 +161,15 @@ def validate(sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: in
                 iou, dice = overlaps(logits, truth)
                 totals.setdefault(kind, []).append(dice[exists, 0])
                 totals.setdefault("iou error", []).append((predicted[exists, 0].clamp(0, 1) - iou[exists, 0]).abs())
+                if kind.startswith("carried"):
+                    judged.append((predicted[exists, 0], iou[exists, 0]))
         totals.setdefault("carried", []).append(overlaps(carried - 0.5, truth)[1][exists, 0])
     sam.train()
-    return {key: round(float(torch.cat(values).mean()), 4) for key, values in totals.items()}
+    figures = {key: round(float(torch.cat(values).mean()), 4) for key, values in totals.items()}
+    if judged:
+        predicted, true = (torch.cat(part).cpu().numpy() for part in zip(*judged))
+        figures["iou rank, carried"] = round(float(spearmanr(predicted, true).statistic), 4)
+    return figures
 
 
 def normalise(sam: torch.nn.Module, frames: torch.Tensor) -> torch.Tensor:
@@ -216,9 +233,11 @@ def train(rank: int, options: argparse.Namespace) -> None:
             no_mask = sam.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
             features = sam.mask_decoder.output_upscaling(embeddings + no_mask).float()
             for _ in range(options.sets):
-                truth, _, carried = draw_targets(random, images)
+                truth, known, carried = draw_targets(random, images)
                 kind = random.choice(kinds, shares)
-                prompts = draw_prompts(random, kind, truth, carried)
+                with torch.no_grad():
+                    score = likeness(embeddings, embeddings[images.neighbour], known, truth.shape[-1])
+                prompts = draw_prompts(random, kind, truth, carried, score)
                 if coarse:
                     prompts, truth = halve(prompts), (F.avg_pool2d(truth, 2) > 0.5).float()
                 logits, predicted = decode(sam, embeddings, prompts)

@@ -1,0 +1,103 @@
+"""Training's batched g_point gives the points of the pipeline's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2
+
+from MedPerSAMLib.core.prompts.points import PointSettings, point_prompts
+from Testing.training.fields import Random
+from Testing.training.g_point import distance, g_points, likeness
+
+SIDE, SCALE = 64, 2.0
+
+
+def blobs(rng: np.random.Generator) -> np.ndarray:
+    """A smooth random mask, sometimes thin or in parts."""
+    field = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), rng.uniform(2, 9))
+    return field > np.quantile(field, rng.uniform(0.6, 0.99))
+
+
+def own_centres(mask: np.ndarray, settings: PointSettings, seed: int) -> np.ndarray:
+    """The division that point_prompts makes; repeated centres where there are fewer pixels than cells."""
+    radius = max(1.0, float(np.sqrt(mask.sum() / np.pi)))
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    inside = depth > settings.inner * radius
+    inside = inside if inside.any() else depth >= 0.7 * depth.max()
+    places = np.argwhere(inside).astype(float)
+    count = min(settings.positives, len(places))
+    centres = places[:1] if count == 1 else kmeans2(places, count, minit="++", seed=seed)[0]
+    return np.concatenate([centres, np.repeat(centres[-1:], settings.positives - count, axis=0)])
+
+
+def as_set(points: np.ndarray, labels: np.ndarray) -> set:
+    return {(*point, label) for point, label in zip(points.tolist(), labels.tolist()) if label >= 0}
+
+
+@pytest.mark.parametrize("span", [1.0, 0.01], ids=["a score that decides", "a flat score"])
+def test_points_are_those_of_the_pipeline(span):
+    rng, settings = np.random.default_rng(3), PointSettings()
+    masks = [blobs(rng) for _ in range(40)] + [np.eye(SIDE, dtype=bool), np.pad([[True]], ((9, SIDE - 10), (5, SIDE - 6)))]
+    scores = [span * ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 3) * 8 for _ in masks]
+    centres = torch.from_numpy(np.stack([own_centres(mask, settings, 5) for mask in masks]))
+    points, labels = g_points(
+        Random(0), torch.from_numpy(np.stack(masks)), torch.from_numpy(np.stack(scores)), SCALE, settings, centres
+    )
+    for row, (mask, score) in enumerate(zip(masks, scores)):
+        expected = as_set(*point_prompts(mask, score, SCALE, settings, 5))
+        assert as_set(points[row].numpy(), labels[row].numpy()) == expected, row
+
+
+def test_an_unknown_score_drops_nothing():
+    rng = np.random.default_rng(4)
+    mask = blobs(rng)
+    centres = torch.from_numpy(own_centres(mask, PointSettings(), 5))[None]
+    found = g_points(Random(0), torch.from_numpy(mask)[None], torch.zeros(1, SIDE, SIDE), SCALE, PointSettings(), centres)
+    expected = as_set(*point_prompts(mask, None, SCALE, PointSettings(), 5))
+    assert as_set(found[0][0].numpy(), found[1][0].numpy()) == expected
+
+
+def test_own_cells_divide_the_inside():
+    rng = np.random.default_rng(6)
+    masks = torch.from_numpy(np.stack([blobs(rng) for _ in range(8)]))
+    points, labels = g_points(Random(1), masks, torch.zeros(8, SIDE, SIDE), SCALE)
+    for mask, places, kinds in zip(masks, (points / SCALE).long(), labels):
+        inside = places[kinds == 1]
+        assert 1 <= len(inside) <= 3
+        assert len({tuple(p.tolist()) for p in inside}) == len(inside)
+        assert all(mask[y, x] for x, y in inside)
+        assert not any(mask[y, x] for x, y in places[kinds == 0])
+
+
+def test_an_empty_mask_gives_no_point():
+    _, labels = g_points(Random(0), torch.zeros(2, SIDE, SIDE, dtype=torch.bool), torch.zeros(2, SIDE, SIDE), SCALE)
+    assert (labels == -1).all()
+
+
+def test_distances_are_exact():
+    rng = np.random.default_rng(8)
+    masks = np.stack([rng.random((40, 50)) > share for share in (0.5, 0.99, 0.9)])
+    found = distance(torch.from_numpy(masks)).numpy()
+    expected = np.stack([ndimage.distance_transform_edt(~mask) for mask in masks])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_likeness_is_that_of_the_pipeline():
+    """Against the few lines of ``Questioner``, which work on one stored slice."""
+    torch.manual_seed(0)
+    embeddings, other = torch.randn(2, 2, 8, 16, 16)
+    mask = torch.zeros(2, 1, SIDE, SIDE)
+    mask[0, 0, 20:40, 10:30] = 1
+    found = likeness(embeddings, other, mask, SIDE)
+    from torch.nn import functional as F
+
+    unit, inside = F.normalize(other[0], dim=0), F.interpolate(mask[:1], (16, 16), mode="area")[0, 0]
+    around = (F.max_pool2d(inside[None], 5, 1, 2)[0] > 0) & (inside <= 0)
+    directions = [F.normalize((unit * w).sum(dim=(1, 2)), dim=0) for w in (inside, around.float())]
+    score = torch.einsum("chw,c->hw", F.normalize(embeddings[0], dim=0), directions[0] - directions[1])
+    expected = F.interpolate(score[None, None], (SIDE, SIDE), mode="bilinear", align_corners=False)[0, 0]
+    torch.testing.assert_close(found[0], expected)
+    assert not found[1].any()
