@@ -13,7 +13,7 @@ from MedPerSAMLib.core.learn.fit import LOCATOR, fit
 from MedPerSAMLib.core.learn.inputs import Inputs, look
 from MedPerSAMLib.core.learn.labelled import LabelledVolume
 from MedPerSAMLib.core.learn.learners import LEARNERS, learner
-from MedPerSAMLib.core.learn.losses import class_weights
+from MedPerSAMLib.core.learn.losses import class_weights, segmentation_loss
 from MedPerSAMLib.core.learn.parts import build, describe
 from MedPerSAMLib.core.learn.point_makers import (
     POINTS,
@@ -288,3 +288,14 @@ def _small(encoder, modeling, width: int, side: int) -> Predictor:
             mask_decoder=modeling.MaskDecoder(transformer_dim=width, transformer=transformer, iou_head_hidden_dim=16),
         )
     )
+
+
+def test_the_written_out_cross_entropy_is_pytorchs():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 8, 8, generator=generator)
+    labels = torch.randint(0, 4, (2, 8, 8), generator=generator)
+    # The Dice part knows no weights, so the difference is the cross-entropy's.
+    even, odd = torch.ones(4), torch.tensor([0.1, 2.0, 0.5, 3.0])
+    found = segmentation_loss(logits, labels, odd) - segmentation_loss(logits, labels, even)
+    expected = [torch.nn.functional.cross_entropy(logits, labels, weight=weights) for weights in (odd, even)]
+    torch.testing.assert_close(found, expected[0] - expected[1])

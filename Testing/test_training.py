@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from MedPerSAMLib.core.sam.tiny import TinyConfig, tiny_metadata
 from MedPerSAMLib.core.warp.network import load_warp
 from MedPerSAMLib.weights import weights_path
 from Testing.training import train_tiny, train_warp
+from Testing.training.compare import compare
 from Testing.training.curve import draw_curve
 from Testing.training.export import CONFIGS, export, read_change
 
@@ -111,6 +113,10 @@ def test_exported_weights_carry_their_whole_configuration(tmp_path):
     before, after = load_file(source), load_file(target)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
+    tripled = tmp_path / "tripled.safetensors"
+    save_file({key: 3 * value for key, value in before.items()}, str(tripled))
+    half_way = load_file(export("warp", source, {}, tmp_path, earlier=tripled))
+    assert all(torch.allclose(half_way[key], 2 * before[key], rtol=2e-3, atol=1e-6) for key in before)
     with pytest.raises(ValueError, match="no configuration value setled"):
         export("warp", source, {"setled": 5.0}, tmp_path)
 
@@ -118,3 +124,14 @@ def test_exported_weights_carry_their_whole_configuration(tmp_path):
 @pytest.mark.parametrize("name", ["tiny", "warp"])
 def test_shipped_weights_leave_nothing_to_a_default(name):
     assert written_config(weights_path(name)).keys() == asdict(CONFIGS[name]()).keys()
+
+
+def test_weights_are_compared_on_the_same_generated_images(tmp_path, plain_numbers):
+    worse = tmp_path / "worse.safetensors"
+    state = load_file(weights_path("tiny"))
+    save_file({key: 0.5 * value for key, value in state.items()}, str(worse), tiny_metadata(TinyConfig()))
+    files = [weights_path("tiny"), worse, weights_path("tiny")]
+    first, other, again = (compare([Path(file)], [3], 1, "cpu")[Path(file)] for file in files)
+    assert first == again
+    assert first["carried"] == other["carried"]
+    assert first["box"] > other["box"]

@@ -14,7 +14,6 @@ SLICE_PHASES = frozenset(
         "PerSAM-F",
         "Matcher",
         "looking for the place",
-        "looking closer",
         "segmenting",
     }
 )

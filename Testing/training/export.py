@@ -1,6 +1,8 @@
 """Put trained weights into the package.
 
     python -m Testing.training.export tiny /work/training/tiny/tiny.safetensors --set version=1
+
+``--mean EARLIER`` takes the mean of both files' weights: what was trained on from others often does best half-way.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from MedPerSAMLib import weights
 from MedPerSAMLib.core.sam.tiny import TinyConfig
@@ -21,15 +23,20 @@ CONFIGS = {"tiny": TinyConfig, "warp": WarpConfig}
 SHIPPED = Path(weights.__file__).parent
 
 
-def export(name: str, source: Path, changes: dict[str, int | float], folder: Path = SHIPPED) -> Path:
+def export(
+    name: str, source: Path, changes: dict[str, int | float], folder: Path = SHIPPED, earlier: Path | None = None
+) -> Path:
     """Copy a safetensors file into MedPerSAMLib/weights, with some values of its configuration changed.
 
     The copy holds the whole configuration, also what an older source leaves to the defaults: a later default must not
-    change what these weights do.
+    change what these weights do. With ``earlier``, a file of the same shape, its weights are the mean of both.
     """
     with safe_open(str(source), framework="pt") as file:
         config = asdict(CONFIGS[name]()) | json.loads(file.metadata()["config"])
         state = {key: file.get_tensor(key).half().contiguous() for key in file.keys()}  # noqa: SIM118
+    if earlier is not None:
+        other = load_file(str(earlier))
+        state = {key: ((value.float() + other[key].float()) / 2).half().contiguous() for key, value in state.items()}
     unknown = set(changes) - set(config)
     if unknown:
         raise ValueError(f"{source} has no configuration value {', '.join(sorted(unknown))}; it has {', '.join(config)}.")
@@ -49,6 +56,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=list(CONFIGS))
     parser.add_argument("source", type=Path)
+    parser.add_argument("--mean", type=Path, help="earlier weights, whose mean with these is taken")
     parser.add_argument("--set", nargs="*", default=[], help="key=number of the configuration")
     options = parser.parse_args()
-    print(export(options.name, options.source, dict(map(read_change, options.set))))
+    print(export(options.name, options.source, dict(map(read_change, options.set)), earlier=options.mean))

@@ -144,13 +144,15 @@ def halve(prompts: Prompts) -> Prompts:
 
 
 @torch.no_grad()
-def validate(sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: int) -> dict[str, float]:
+def validate(
+    sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: int, seed: int = VALIDATION_SEED
+) -> dict[str, float]:
     """Mean Dice on a fixed set of generated images per prompt kind, of the carried masks themselves, IoU error and rank."""
     sam.eval()
     totals: dict[str, list[torch.Tensor]] = {}
     judged: list[tuple[torch.Tensor, torch.Tensor]] = []
     for batch in range(batches):
-        random = Random(VALIDATION_SEED + batch, device)
+        random = Random(seed + batch, device)
         images = draw_images(random, warper, 4, 2)
         truth, _, carried = draw_targets(random, images)
         exists = truth.sum((1, 2, 3)) > 0

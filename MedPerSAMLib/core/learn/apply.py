@@ -87,7 +87,8 @@ def apply(
     if located:
         locator = build_locator(predictor, seed=0)
         load_weights(locator, located)
-        closer = _closer(viewer, locator.eval(), View.from_values(fitted.settings["view"]))
+        view = View.from_values(fitted.settings["view"])
+        closer = view.closer(viewer.neighbourhood(locator.eval()), viewer.spacing, viewer.frame_size)
         if closer is None:
             notes = (
                 "No place was found that looks like the training cases' structures, so whole slices were segmented.",
@@ -95,18 +96,6 @@ def apply(
         frame = frame if closer is None else closer
     collected = _segment(viewer, fitted.classes, frame, on_slice, moved or {})
     return collected.applied(fitted.settings["one_piece"], on_slice, notes)
-
-
-def _closer(viewer: _Viewer, locator: torch.nn.Module, view: View) -> Frame | None:
-    """The window around what the locator sees, moved once to the middle of what the part itself then finds there.
-
-    Not moved for methods that prompt: what they find in a window that lies wrong pulled it further off (acdc, three patients).
-    """
-    frame = view.closer(viewer.neighbourhood(locator), viewer.spacing, viewer.frame_size)
-    if frame is None or viewer.method.prompts:
-        return frame
-    moved = view.closer(viewer.found(frame), viewer.spacing, viewer.frame_size)
-    return frame if moved is None else moved
 
 
 class _Viewer:
@@ -136,15 +125,6 @@ class _Viewer:
             for indices, inputs in self.batches(self.whole, "looking for the place", "frames"):
                 probability = self.restore(self.whole, locator(inputs))
                 found[indices.start : indices.stop] = np.where(probability[:, 1] > 0.5, probability[:, 1], 0)
-        return found
-
-    def found(self, frame: Frame) -> np.ndarray:
-        """(slices, rows, columns) probability of some structure in a window, as :meth:`neighbourhood`."""
-        found = np.zeros(self.slices.shape, np.float32)
-        with torch.no_grad():
-            for indices, inputs in self.batches(frame, "looking closer", self.method.sees):
-                probability = 1 - self.restore(frame, self.part(inputs))[:, 0]
-                found[indices.start : indices.stop] = np.where(probability > 0.5, probability, 0)
         return found
 
     def batches(self, frame: Frame, phase: str, sees: str):

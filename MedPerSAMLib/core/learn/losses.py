@@ -29,9 +29,11 @@ def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch
         weights: (1 + C,) of the classes.
     """
     logits = logits.float()
-    entropy = F.cross_entropy(logits, labels, weight=weights)
-    soft = logits.softmax(dim=1)[:, 1:]
-    truth = F.one_hot(labels, logits.shape[1]).movedim(-1, 1)[:, 1:].float()
+    truth = F.one_hot(labels, logits.shape[1]).movedim(-1, 1).float()
+    counted = truth * weights.view(1, -1, 1, 1)
+    # Written out, because PyTorch's own has no fixed order of sums on a GPU.
+    entropy = -(counted * logits.log_softmax(dim=1)).sum() / counted.sum()
+    soft, truth = logits.softmax(dim=1)[:, 1:], truth[:, 1:]
     both = 2 * (soft * truth).sum((0, 2, 3)) + 1
     dice = both / (soft.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
     return entropy + 1 - dice.mean()
