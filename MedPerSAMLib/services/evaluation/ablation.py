@@ -16,9 +16,8 @@ OFF = {
     "refine.mask": False,
     "refine.points": False,
     "refine.rounds": 0,
-    # Without fusion SAM has the last word wherever it repairs damaged masks at all: its log-odds outweigh the carried mask's,
-    # and no answer is dropped as a leak.
-    "refine.weight": 50.0,
+    # Without fusion SAM has the last word wherever it repairs damaged masks at all: it may claim any log-odds, and no
+    # answer is dropped as a leak.
     "refine.limit": 20.0,
     "refine.least_agreement": 0.0,
     "refine.area_range": (0.0, 1e6),
@@ -32,7 +31,7 @@ STEPS = {
     "+ mask": ("refine.mask",),
     "+ points": ("refine.points",),
     "+ refinement": ("refine.rounds",),
-    "+ fusion": ("refine.weight", "refine.limit", "refine.least_agreement", "refine.area_range"),
+    "+ fusion": ("refine.limit", "refine.least_agreement", "refine.area_range"),
     "+ appearance": ("appearance",),
     "+ presence": ("presence",),
     "+ support": ("step.support",),
@@ -40,7 +39,17 @@ STEPS = {
 }
 """Row -> the settings that get the value of the switched-on method in it and in all later rows."""
 
-ON = {"sam": True, "refine.mask": True, "refine.points": True, "appearance": True, "presence": True, "retraining": 1}
+ON = {
+    "sam": True,
+    "refine.mask": True,
+    "refine.points": True,
+    "refine.limit": 3.0,
+    "refine.least_agreement": 0.5,
+    "refine.area_range": (0.4, 2.5),
+    "appearance": True,
+    "presence": True,
+    "retraining": 1,
+}
 """Switched on for the ablation even where the method ships with it off, because its row must show why."""
 
 
