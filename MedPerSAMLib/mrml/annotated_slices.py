@@ -1,78 +1,28 @@
 """Which slices of a segment the user drew, and which are ours.
 
-What a propagation wrote is remembered in a tag of the segment, as a fingerprint per slice. A slice that still has its
-fingerprint is ours and may be written again; any other is the user's: a further reference that is never touched.
-Because a tag belongs to the segment, Segment Editor's undo, copies and ``.seg.nrrd`` files carry the memory along with
-the voxels.
+What a propagation wrote is remembered with the segment (``slice_record``). A slice that is still as we left it is ours
+and may be written again; any other is the user's: a further reference that is never touched.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import slicer
-import vtk
 
 from MedPerSAMLib.errors import InputError, NothingDrawn
 from MedPerSAMLib.mrml.geometry import OBLIQUE_DEGREES, plane_name
 from MedPerSAMLib.mrml.last_looks import LastLooks, state_of
+from MedPerSAMLib.mrml.resampled_slices import ResampledSlices
 from MedPerSAMLib.mrml.segment_reader import match_grids, read_box, segment_of
 from MedPerSAMLib.mrml.shared_grid import used_planes
+from MedPerSAMLib.mrml.slice_record import Record
 
-_TAG = "MedPerSAM.Propagated"
 _LOOKS = LastLooks()
 _FEW = 0.5
 """Several annotated slices name their axis only if they are at most this share of the slices along any other axis."""
-
-
-@dataclass
-class Record:
-    """What was written into one segment.
-
-    Attributes:
-        axis: array axis across which the slices lie.
-        shape: (k, j, i) of the volume; fingerprints of another volume say nothing about this one.
-        slices: slice index -> fingerprint of what we wrote, for slices where we wrote something.
-    """
-
-    axis: int
-    shape: tuple[int, int, int]
-    slices: dict[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, segment: slicer.vtkSegment) -> Record | None:
-        """The record kept in a segment, or None."""
-        text = vtk.reference("")
-        if not segment.GetTag(_TAG, text):
-            return None
-        try:
-            kept = json.loads(str(text))
-            return cls(int(kept["axis"]), tuple(kept["shape"]), {int(k): v for k, v in kept["slices"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return None  # written by something else: then every slice counts as the user's, which loses nothing
-
-    def keep_in(self, segment: slicer.vtkSegment) -> None:
-        """Remember this record in the segment."""
-        segment.SetTag(_TAG, json.dumps({"axis": self.axis, "shape": list(self.shape), "slices": self.slices}))
-
-    def ours(self, index: int, mask: np.ndarray) -> bool:
-        """Whether a slice that looks like (rows, columns) ``mask`` now is as we left it: ours, or empty and never
-        ours."""
-        return self.slices.get(index) == (fingerprint(mask) if mask.any() else None)
-
-
-def forget(segment: slicer.vtkSegment) -> None:
-    """Remove the record: from now on every slice counts as the user's."""
-    segment.RemoveTag(_TAG)
-
-
-def fingerprint(mask: np.ndarray) -> str:
-    """Sixteen characters that change with every pixel of a (rows, columns) bool mask."""
-    return hashlib.blake2b(np.packbits(mask).tobytes(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -145,7 +95,7 @@ def drawn_slices(
         record = None
     box = read_box(segmentation, segment_id, volume)
     part, first = (np.zeros((0, 0, 0), bool), (0, 0, 0)) if box is None else box
-    return _told_apart(part, first, record, axis, volume)
+    return _told_apart(part, first, record, axis, volume, ResampledSlices.of(record, segmentation, segment_id, volume))
 
 
 def _look(segmentation, segment_id: str, volume, view_axis: int | None) -> Annotation:
@@ -159,7 +109,8 @@ def _look(segmentation, segment_id: str, volume, view_axis: int | None) -> Annot
     if record is not None and record.shape != shape:
         record = None
     axis = _drawn_axis(used_planes(part), segment.GetName(), view_axis) if record is None else record.axis
-    found = _told_apart(part, first, record, axis, volume)
+    resampled = ResampledSlices.of(record, segmentation, segment_id, volume)
+    found = _told_apart(part, first, record, axis, volume, resampled)
     if not found.masks:
         raise NothingDrawn(
             f"{segment.GetName()} holds only what was found for it; outline or correct it on at least one slice."
@@ -168,7 +119,9 @@ def _look(segmentation, segment_id: str, volume, view_axis: int | None) -> Annot
     return replace(found, warnings=warnings)
 
 
-def _told_apart(part: np.ndarray, first, record: Record | None, axis: int, volume) -> Annotation:
+def _told_apart(
+    part: np.ndarray, first, record: Record | None, axis: int, volume, resampled: ResampledSlices | None
+) -> Annotation:
     """The slices of a box of voxels, the user's and ours."""
     shape = volume.GetImageData().GetDimensions()[::-1]
     others = [a for a in range(3) if a != axis]
@@ -179,10 +132,13 @@ def _told_apart(part: np.ndarray, first, record: Record | None, axis: int, volum
         if not plane.any():
             continue
         whole[place] = plane
-        if record is not None and record.ours(index, whole):
+        as_left = record is not None and record.ours(index, whole)
+        if as_left or (resampled is not None and resampled.unchanged(index, whole)):
             ours.add(index)
-        else:
+        elif resampled is None or not resampled.cleared(index, whole):
             drawn[index] = whole.copy()
+    if record is None and not drawn and resampled is not None:  # all that was drawn is that small
+        return _told_apart(part, first, None, axis, volume, None)
     cleared = frozenset() if record is None else frozenset(record.slices) - ours - set(drawn)
     return Annotation(axis, plane_name(volume, axis), drawn, frozenset(ours), cleared, shape[axis])
 
@@ -213,7 +169,7 @@ def _warnings(segmentation, segment_id: str, volume, several: bool) -> tuple[str
         return (
             f"{name} lies on a grid turned by {match.degrees:.0f} degrees against the volume"
             + (", so one drawn slice touches several slices of the volume" if several else "")
-            + "; in Segment Editor set the segmentation's geometry to the volume's for exact results.",
+            + "; a run puts it onto the volume's grid.",
         )
     if match.coarser:
         sentence = (

@@ -11,9 +11,9 @@ import numpy as np
 import slicer
 
 from MedPerSAMLib.errors import InputError
-from MedPerSAMLib.mrml.annotated_slices import Record
 from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, plane_of_axis, spacing_of
 from MedPerSAMLib.mrml.segment_reader import read_box, segment_of
+from MedPerSAMLib.mrml.slice_record import Record
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
 from MedPerSAMLib.services.learning.finished_cases import AXES
 from MedPerSAMLib.services.learning.profile import Label

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import slicer
 import vtk
@@ -99,7 +101,7 @@ def read_mask(
     extent: Extent | None = None,
 ) -> np.ndarray:
     """Which voxels of the volume lie in the segment: see ``own_grid`` for segments with other voxels along the same
-    axes; nearest neighbour on turned grids.
+    axes; nearest neighbour on turned grids, which a run leaves before it writes (``turned_layer``).
 
     Args:
         segmentation: the segmentation node, under any linear transform.
@@ -166,11 +168,16 @@ def read_box(
         extent = own.covered(labels)
         if extent is None:
             return None
-    mask = read_mask(segmentation, segment_id, volume, extent)
+    return box_of(read_mask(segmentation, segment_id, volume, extent), extent[4::-2])
+
+
+def box_of(mask: np.ndarray, origin: Sequence[int] = (0, 0, 0)) -> tuple[np.ndarray, tuple[int, int, int]] | None:
+    """The part of a (k, j, i) bool mask that holds all of it, and its first (k, j, i), counted from ``origin``; None for
+    an empty one."""
     used = used_planes(mask)
     if not len(used[0]):
         return None
-    first = tuple(int(extent[2 * (2 - axis)] + used[axis][0]) for axis in range(3))
+    first = tuple(int(origin[axis] + used[axis][0]) for axis in range(3))
     return mask[tuple(slice(u[0], u[-1] + 1) for u in used)], first
 
 

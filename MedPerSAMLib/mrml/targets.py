@@ -9,9 +9,11 @@ import slicer
 import vtk
 
 from MedPerSAMLib.errors import InputError
-from MedPerSAMLib.mrml.annotated_slices import Annotation, forget
+from MedPerSAMLib.mrml.annotated_slices import Annotation
 from MedPerSAMLib.mrml.segment_reader import segment_ids
 from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.mrml.slice_record import forget
+from MedPerSAMLib.mrml.turned_layer import TurnedLayer
 from MedPerSAMLib.services.learning.profile import Label
 
 SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION = "same segment", "new segment", "new segmentation"
@@ -80,6 +82,7 @@ def make_targets(
         forget(copy)
         copy.SetTag(_SOURCE, _source(source, segment_id))
         copy.SetName(source.GetName() if kind == NEW_SEGMENTATION else f"{source.GetName()} propagated")
+        TurnedLayer.leave(into, new_id, volume)
         for index, mask in annotation.masks.items():
             write_slice(into, new_id, volume, annotation.axis, index, mask)
         targets[segment_id] = Target(into, new_id, True, kind == NEW_SEGMENTATION)

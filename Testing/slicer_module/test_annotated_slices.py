@@ -7,8 +7,9 @@ import pytest
 import scene as build
 
 from MedPerSAMLib.errors import InputError
-from MedPerSAMLib.mrml.annotated_slices import Record, find_annotation
+from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.mrml.slice_record import Record, fingerprint
 
 
 @pytest.fixture
@@ -62,8 +63,6 @@ def test_edited_painted_and_cleared_slices_are_recognised(nodes, ball):
     record = Record(0, ball.shape)
     for index in (6, 7, 8, 10, 11):
         write_slice(segmentation, "Liver", volume, 0, index, ball[index])
-        from MedPerSAMLib.mrml.annotated_slices import fingerprint
-
         record.slices[index] = fingerprint(ball[index])
     record.keep_in(segmentation.GetSegmentation().GetSegment("Liver"))
     found = find_annotation(segmentation, "Liver", volume)

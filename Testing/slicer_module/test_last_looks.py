@@ -9,10 +9,11 @@ import slicer
 
 from MedPerSAMLib.errors import InputError, NothingDrawn
 from MedPerSAMLib.mrml import annotated_slices
-from MedPerSAMLib.mrml.annotated_slices import find_annotation, forget
+from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.logic import PropagationLogic
 from MedPerSAMLib.mrml.segment_reader import image_on, slice_extent
 from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.mrml.slice_record import Record, forget
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_change_is_missed(looks, ball, change):
     volume, segmentation, read = looks
-    annotated_slices.Record(0, ball.shape, {3: "ab"}).keep_in(segmentation.GetSegmentation().GetSegment("Liver"))
+    Record(0, ball.shape, {3: "ab"}).keep_in(segmentation.GetSegmentation().GetSegment("Liver"))
     find_annotation(segmentation, "Liver", volume)
     CHANGES[change](volume, segmentation, ball)
     find_annotation(segmentation, "Liver", volume)

@@ -52,6 +52,7 @@ def test_undo_is_one_step_and_takes_the_memory_along(case):
     assert logic.undo.undo(segmentation) and np.array_equal(_masks(volume, segmentation), before)
     assert list(find_annotation(segmentation, "Liver", volume).masks) == [9]
     assert not logic.undo.undo(segmentation), "one step, not several"
+    assert logic.drop_undone(), "as the panel does when it looks again"
     assert logic.undo.redo(segmentation) and np.array_equal(_masks(volume, segmentation), after)
     assert list(find_annotation(segmentation, "Liver", volume).masks) == [9]
 

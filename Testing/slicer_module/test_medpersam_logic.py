@@ -13,10 +13,10 @@ from learned import case, fit_quickly
 from MedPerSAMLib.core.learn.apply import SlicePoints
 from MedPerSAMLib.core.progress import CallbackProgress
 from MedPerSAMLib.errors import Cancelled, InputError
-from MedPerSAMLib.mrml.annotated_slices import Record
 from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
+from MedPerSAMLib.mrml.slice_record import Record
 from MedPerSAMLib.mrml.training_list import TrainingList
 from MedPerSAMLib.services.learning.profile import Profile
 
