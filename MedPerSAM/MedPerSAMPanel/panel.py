@@ -36,7 +36,8 @@ class Panel:
         self.parameters = None
         self._listed = None
         self._folded = None
-        self._tips = {b: b.property("toolTip") for b in (ui.mainButton, ui.fromHereButton, ui.toHereButton)}
+        with_reasons = (ui.mainButton, ui.fromHereButton, ui.toHereButton, ui.undoButton, ui.redoButton)
+        self._tips = {button: button.property("toolTip") for button in with_reasons}
         self.learning = LearningPanel(ui, presenter.learning)
         self._combos = (
             (ui.methodCombo, "method"),
@@ -73,9 +74,14 @@ class Panel:
         ui.mainButton.setText(_(state.button))
         ui.mainButton.setEnabled(state.button_enabled)
         ui.mainButton.setToolTip(state.button_tip or self._tips[ui.mainButton])
-        for button in (ui.fromHereButton, ui.toHereButton):
-            button.setEnabled(not state.limit_reason)
-            button.setToolTip(state.limit_reason or self._tips[button])
+        for button, reason in (
+            (ui.fromHereButton, state.limit_reason),
+            (ui.toHereButton, state.limit_reason),
+            (ui.undoButton, state.undo_reason),
+            (ui.redoButton, state.redo_reason),
+        ):
+            button.setEnabled(not reason)
+            button.setToolTip(reason or self._tips[button])
         ui.progressBar.setRange(0, 0 if state.progress is None else 100)
         ui.progressBar.setValue(0 if state.progress is None else int(state.progress))
         for button in (ui.worstButton, ui.nextButton, ui.previousButton):
@@ -128,6 +134,8 @@ class Panel:
             (ui.previousButton, presenter.go_to_previous),
             (ui.acceptButton, presenter.accept),
             (ui.discardButton, presenter.discard),
+            (ui.undoButton, presenter.undo),
+            (ui.redoButton, presenter.redo),
             (ui.show3DButton, presenter.show_3d),
             (ui.plotButton, self._show_plot),
             (ui.downloadButton, lambda: models.download(self.parameters.model)),

@@ -14,6 +14,7 @@ from MedPerSAMLib.core.task import Propagation, Volume
 from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.mrml.geometry import spacing_of
 from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
+from MedPerSAMLib.mrml.undo_step import UndoStep
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
 from MedPerSAMLib.services.learning.profile import Profile
 from MedPerSAMLib.services.learning.work import ApplyOrder, apply_profile
@@ -34,7 +35,7 @@ class AppliedRun(PropagationRun):
         axis: its array axis of the profile's slices.
         profile: what is applied.
         begin: saves an undo step, finds or makes the segments, and gives the structures with the segmentations whose
-            surface it dropped; called once, before the first slice is written.
+            surface it dropped, and the undo step; called once, before the first slice is written.
         device: auto, cpu, cuda or mps.
         moved: points that the user moved.
 
@@ -48,7 +49,7 @@ class AppliedRun(PropagationRun):
         volume: slicer.vtkMRMLScalarVolumeNode,
         axis: int,
         profile: Profile,
-        begin: Callable[[], tuple[dict[str, Structure], list[slicer.vtkMRMLSegmentationNode]]],
+        begin: Callable[[], tuple[dict[str, Structure], list[slicer.vtkMRMLSegmentationNode], UndoStep | None]],
         device: str = "auto",
         moved: Points | None = None,
     ) -> None:
@@ -99,7 +100,7 @@ class AppliedRun(PropagationRun):
             raise Cancelled("The volume was closed, so the work was stopped.")
         if self._begin is not None:
             begin, self._begin = self._begin, None
-            self.structures, self._surfaces = begin()
+            self.structures, self._surfaces, self._step = begin()
 
 
 def _with_drawn(result: Propagation, drawn: Mapping[int, np.ndarray]) -> Propagation:

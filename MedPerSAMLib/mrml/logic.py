@@ -22,6 +22,7 @@ from MedPerSAMLib.mrml.signal import Signal
 from MedPerSAMLib.mrml.surfaces import hide_surface, show_surfaces
 from MedPerSAMLib.mrml.targets import NEW_SEGMENTATION, SAME_SEGMENT, Target, make_targets
 from MedPerSAMLib.mrml.undo import LogicUndo, UndoHistory
+from MedPerSAMLib.mrml.undo_step import UndoStep
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
 from MedPerSAMLib.services.propagation_work import Order, SessionCache, propagate
 
@@ -37,13 +38,18 @@ class PropagationLogic:
     Args:
         sessions: keeps embeddings between runs; its own unless given.
         undo: where undo steps are saved; its own history unless given.
+
+    Attributes:
+        step: the undo step of the last run; None where there is none.
     """
 
     def __init__(self, sessions: SessionCache | None = None, undo: UndoHistory | None = None) -> None:
         self.accepted = Signal()
         self.sessions = SessionCache() if sessions is None else sessions
         self.undo: UndoHistory = LogicUndo() if undo is None else undo
+        self.step: UndoStep | None = None
         self._previews: dict[tuple[str, str], Preview] = {}
+        self._undone: list[Target] = []
         self._numbers = itertools.count(1)
 
     def start(
@@ -86,9 +92,9 @@ class PropagationLogic:
         references = {i: Reference(a.masks, names[i]) for i, a in annotations.items()}
         self._check_range(wanted, annotations)
         check_mask(editor, segmentation)
-        surfaces = []
+        surfaces, self.step = [], None
         if target != NEW_SEGMENTATION:
-            self.undo.save(segmentation, volume)
+            self.step = UndoStep(self.undo, segmentation, volume)
             if hide_surface(segmentation):  # before anything is written, or each slice would make it anew
                 surfaces.append(segmentation)
         try:
@@ -111,7 +117,7 @@ class PropagationLogic:
             )
             structures[key] = Structure(names[key], annotation, narrow, preview)
         orders = _orders(array, spacing_of(volume), annotations, references, wanted, (method, model, device, seed))
-        return PropagationRun(run_id, volume, structures, orders, surfaces)
+        return PropagationRun(run_id, volume, structures, orders, surfaces, self.step)
 
     def compute(self, run: PropagationRun, listener) -> dict[str, Propagation]:
         """The numbers of a run; any thread. See ``propagation_work.propagate``."""
@@ -172,7 +178,7 @@ class PropagationLogic:
         for preview in self._previews.values():
             target = preview.target
             kept_here = preview.discard()
-            _remove_confidence(preview)
+            _remove_confidence(target)
             if not kept_here:
                 target.remove()
             kept += kept_here
@@ -180,14 +186,28 @@ class PropagationLogic:
         show_surfaces(surfaces)
         return kept
 
+    def undo_last(self) -> bool:
+        """Take the last run back, also after it was accepted; False where its undo step cannot be reached."""
+        if self.step is None or not self.step.undo():
+            return False
+        self._undone += self.step.targets
+        return True
+
+    def redo_last(self) -> bool:
+        """Bring back what :meth:`undo_last` took; False where that cannot be reached."""
+        return self.step is not None and self.step.redo()
+
     def drop_undone(self) -> list[Target]:
         """Let go what Undo or a removed segment has taken back, with its table and plot; returns where that was."""
+        accepted, self._undone = self._undone, []
+        for target in accepted:
+            _remove_confidence(target)
         undone = {key: p for key, p in self._previews.items() if p.written and not p.is_ours}
         for key, preview in undone.items():
-            _remove_confidence(preview)
+            _remove_confidence(preview.target)
             if not preview.follow_undo():
                 del self._previews[key]
-        return [preview.target for preview in undone.values()]
+        return [*accepted, *(preview.target for preview in undone.values())]
 
     @property
     def pending(self) -> bool:
@@ -197,6 +217,7 @@ class PropagationLogic:
     def forget(self) -> None:
         """Drop every reference to nodes, as when the scene closes; embeddings go too."""
         self._previews.clear()
+        self.step, self._undone = None, []
         self.sessions.clear()
         self.undo.clear()
 
@@ -229,8 +250,7 @@ class PropagationLogic:
                 )
 
 
-def _remove_confidence(preview: Preview) -> None:
-    target = preview.target
+def _remove_confidence(target: Target) -> None:
     if target.segmentation.GetScene() is not None:
         ConfidenceNodes(target.segmentation).remove([target.segment_id])
 

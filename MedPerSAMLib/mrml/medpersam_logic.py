@@ -23,6 +23,7 @@ from MedPerSAMLib.mrml.segment_reader import made_for
 from MedPerSAMLib.mrml.surfaces import hide_surface
 from MedPerSAMLib.mrml.targets import NEW_SEGMENT, NEW_SEGMENTATION, SAME_SEGMENT, targets_of_labels
 from MedPerSAMLib.mrml.training_list import paired_volume
+from MedPerSAMLib.mrml.undo_step import UndoStep
 from MedPerSAMLib.mrml.volume_reader import voxels
 from MedPerSAMLib.services.learning.finished_cases import AXES
 from MedPerSAMLib.services.learning.profile import Label, Profile
@@ -250,8 +251,7 @@ class MedPerSAMLogic(PropagationLogic):
         if segmentation is not None and segmentation.GetScene() is None:
             raise Cancelled("The segmentation was removed, so the work was stopped.")
         fresh = segmentation is None or target == NEW_SEGMENTATION
-        if not fresh:
-            self.undo.save(segmentation, volume)
+        self.step = None if fresh else UndoStep(self.undo, segmentation, volume)
         targets = targets_of_labels(target, segmentation, profile.labels, volume)
         surfaces = [segmentation] if not fresh and hide_surface(segmentation) else []
         self._keep_only({(place.segmentation.GetID(), place.segment_id) for place in targets.values()})
@@ -261,7 +261,7 @@ class MedPerSAMLogic(PropagationLogic):
             for place in targets.values():
                 place.remove()
             raise
-        return structures, surfaces
+        return structures, surfaces, self.step
 
     def _structures(self, run_id: str, targets, volume, axis: int, segmentation, editor) -> dict[str, Structure]:
         structures = {}

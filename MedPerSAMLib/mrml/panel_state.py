@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from MedPerSAMLib.mrml.undo_step import NO_STEP, NOT_UNDONE
+
 IDLE, INSTALLING, LOADING, RUNNING = "idle", "installing", "loading model", "running"
 CANCELLING, FINISHED, FAILED = "cancelling", "finished", "failed"
 PHASES = (IDLE, INSTALLING, LOADING, RUNNING, CANCELLING, FINISHED, FAILED)
@@ -37,6 +39,8 @@ class PanelState:
         status: one sentence: phase, slice, seconds left; or the result; or what went wrong and the remedy.
         result: one sentence on the result's confidence.
         can_decide: whether there is something to accept or discard.
+        undo_reason: why the last propagation cannot be undone; empty where it can.
+        redo_reason: why it cannot be brought back; empty where it can.
         can_navigate: whether there are uncertain slices to go to.
         can_show_3d: whether there is a segmentation to show.
         position: "Liver, slice 12: confidence 0.41 (3 of 12)" among the uncertain slices.
@@ -61,6 +65,8 @@ class PanelState:
     status: str = ""
     result: str = ""
     can_decide: bool = False
+    undo_reason: str = NO_STEP
+    redo_reason: str = NOT_UNDONE
     can_navigate: bool = False
     can_show_3d: bool = False
     position: str = ""

@@ -37,6 +37,7 @@ from MedPerSAMLib.mrml.result_navigator import ResultNavigator
 from MedPerSAMLib.mrml.run_controller import RunController, Work
 from MedPerSAMLib.mrml.signal import Signal
 from MedPerSAMLib.mrml.surfaces import reveal, show_surfaces
+from MedPerSAMLib.mrml.undo_step import LOST, NO_STEP, NOT_UNDONE
 from MedPerSAMLib.mrml.views import axis_of_view, shown_slice
 from MedPerSAMLib.services.jobs import Jobs
 from MedPerSAMLib.services.models.store import ModelStore
@@ -206,6 +207,14 @@ class Presenter:
             stays = f"; {kept} slice{'s' * (kept > 1)} that you corrected stay{'s' * (kept == 1)}" if kept else ""
             self._settle(f"Discarded{stays}.")
 
+    def undo(self) -> None:
+        """Take the last propagation back, also an accepted one."""
+        self._take_step(self.state.undo_reason, self._logic.undo_last, "The propagation is undone; Redo brings it back.")
+
+    def redo(self) -> None:
+        """Bring back the propagation that was undone."""
+        self._take_step(self.state.redo_reason, self._logic.redo_last, "The propagation is back, without its confidence.")
+
     def go_to_worst(self) -> None:
         """Show the least certain slice."""
         self._navigate("worst")
@@ -366,6 +375,17 @@ class Presenter:
         if self.state.phase == FINISHED:
             self.state.phase, self.state.progress = IDLE, 0.0
 
+    def _take_step(self, reason: str, step: Callable[[], bool], sentence: str) -> None:
+        if self.state.phase in BUSY or reason:
+            return
+        if not step():
+            self.tell(LOST)
+            self._show()
+            return
+        self.learning.decided()
+        self._drop_undone()  # as after Segment Editor's Undo
+        self._settle(sentence)
+
     def _accepted(self, names: list[str]) -> None:
         self.tell(
             f"The earlier result of {', '.join(names)} counts as accepted: a run on others, or on other slices, begins."
@@ -389,6 +409,9 @@ class Presenter:
             running = f"A {state.activity} is running; wait for its end, or cancel it where it was started."
             state.button_tip = running if elsewhere else state.found
         state.can_decide = not busy and self._logic.pending
+        step, wait = self._logic.step, f"A {state.activity} is running; wait for its end, or cancel it." if busy else ""
+        state.undo_reason = wait or (NO_STEP if step is None else step.undo_reason)
+        state.redo_reason = wait or (NOT_UNDONE if step is None else step.redo_reason)
         state.can_navigate = not busy and self.navigator is not None and bool(self.navigator.stops)
         state.position = "" if busy or self.navigator is None else self.navigator.position
         state.table = "" if self.navigator is None else self.navigator.structure.name

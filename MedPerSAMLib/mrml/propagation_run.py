@@ -14,6 +14,7 @@ from MedPerSAMLib.mrml.annotated_slices import Annotation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
 from MedPerSAMLib.mrml.preview import Preview
 from MedPerSAMLib.mrml.surfaces import show_surfaces
+from MedPerSAMLib.mrml.undo_step import UndoStep
 from MedPerSAMLib.services.propagation_work import Order
 
 
@@ -43,6 +44,7 @@ class PropagationRun:
         structures: segment ID of the source -> structure.
         orders: what to compute; one per axis, because slices of different axes are different images.
         surfaces: segmentations whose closed surface was dropped for the run and is made again at its end.
+        step: the undo step that was saved before it; None where it goes into a new segmentation.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class PropagationRun:
         structures: Mapping[str, Structure],
         orders: list[Order],
         surfaces: list[slicer.vtkMRMLSegmentationNode],
+        step: UndoStep | None = None,
     ) -> None:
         self.run_id, self.volume, self.structures, self.orders = run_id, volume, dict(structures), orders
-        self._surfaces = surfaces
+        self._surfaces, self._step = surfaces, step
 
     def write(self, key: str, index: int, mask: np.ndarray) -> bool:
         """Show one finished slice; False if it is the user's or not wanted.
@@ -94,6 +97,7 @@ class PropagationRun:
             ConfidenceNodes(target.segmentation).show(target.segment_id, result, annotated, structure.annotation.plane)
             yield done
         self._show_surfaces()
+        self._close_step()
 
     def cancel(self) -> int:
         """Take the run back; returns how many slices stay because the user drew on them."""
@@ -114,7 +118,12 @@ class PropagationRun:
         for structure in self.structures.values():
             structure.preview.finish()
         self._show_surfaces()
+        self._close_step()
         return True
+
+    def _close_step(self) -> None:
+        if self._step is not None:
+            self._step.close(tuple(structure.preview.target for structure in self.structures.values()))
 
     def _show_surfaces(self) -> None:
         show_surfaces(self._surfaces)

@@ -14,6 +14,18 @@ class UndoHistory(Protocol):
     def save(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Save the segmentation as it is; whether that worked."""
 
+    def can_undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether there is a step to go back to, as far as that can be told."""
+
+    def can_redo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether there is a step to go forward to, as far as that can be told."""
+
+    def undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Go back one step; False if there is none."""
+
+    def redo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Go forward one step; False if there is none."""
+
     def clear(self) -> None:
         """Forget all histories, as when the scene closes."""
 
@@ -31,20 +43,28 @@ class LogicUndo:
         """Save the segmentation as it is."""
         return self._logic(segmentation, volume).SaveStateForUndo()
 
+    def can_undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether there is a step to go back to."""
+        kept = self._logics.get(segmentation.GetID())
+        return kept is not None and bool(kept[0].CanUndo())
+
+    def can_redo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether there is a step to go forward to."""
+        kept = self._logics.get(segmentation.GetID())
+        return kept is not None and bool(kept[0].CanRedo())
+
     def undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
         """Go back one step; False if there is none."""
-        kept = self._logics.get(segmentation.GetID())
-        if kept is None or not kept[0].CanUndo():
+        if not self.can_undo(segmentation):
             return False
-        kept[0].Undo()
+        self._logics[segmentation.GetID()][0].Undo()
         return True
 
     def redo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
         """Go forward one step; False if there is none."""
-        kept = self._logics.get(segmentation.GetID())
-        if kept is None or not kept[0].CanRedo():
+        if not self.can_redo(segmentation):
             return False
-        kept[0].Redo()
+        self._logics[segmentation.GetID()][0].Redo()
         return True
 
     def clear(self) -> None:
@@ -79,6 +99,8 @@ class EditorUndo:
 
     def __init__(self, find_editor: Callable[[], object], otherwise: LogicUndo) -> None:
         self._find_editor, self.otherwise = find_editor, otherwise
+        self._in_editor: set[str] = set()
+        """IDs of the segmentations whose last step is in the editor's history."""
 
     def save(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Save the segmentation as it is; an editor that shows nothing, or an empty one, shows it from now on."""
@@ -88,10 +110,45 @@ class EditorUndo:
             editor.setSegmentationNode(segmentation)
             editor.setSourceVolumeNode(volume)
         elif shown is not segmentation:
+            self._in_editor.discard(segmentation.GetID())
             return self.otherwise.save(segmentation, volume)
+        self._in_editor.add(segmentation.GetID())
         editor.saveStateForUndo()
+        return True
+
+    def can_undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether there is a step to go back to; the editor does not tell, so there that it shows the segmentation."""
+        return self._shown(segmentation) if self._kept_there(segmentation) else self.otherwise.can_undo(segmentation)
+
+    def can_redo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether there is a step to go forward to; told as for :meth:`can_undo`."""
+        return self._shown(segmentation) if self._kept_there(segmentation) else self.otherwise.can_redo(segmentation)
+
+    def undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Go back one step where the last one was saved; False if there is none."""
+        if not self._kept_there(segmentation):
+            return self.otherwise.undo(segmentation)
+        if not self._shown(segmentation):
+            return False
+        self._find_editor().undo()
+        return True
+
+    def redo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Go forward one step where the last one was saved; False if there is none."""
+        if not self._kept_there(segmentation):
+            return self.otherwise.redo(segmentation)
+        if not self._shown(segmentation):
+            return False
+        self._find_editor().redo()
         return True
 
     def clear(self) -> None:
         """Forget the histories that are ours; the editor looks after its own."""
+        self._in_editor.clear()
         self.otherwise.clear()
+
+    def _kept_there(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        return segmentation.GetID() in self._in_editor
+
+    def _shown(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        return self._find_editor().segmentationNode() is segmentation

@@ -32,8 +32,15 @@ class Editor:
     def saveStateForUndo(self) -> None:
         self._history.save(self.node.GetSegmentationNode(), self.node.GetSourceVolumeNode())
 
+    def forget(self) -> None:
+        """Lose the history, as the real one does when it shows another segmentation."""
+        self._history.clear()
+
     def undo(self) -> None:
         self._history.undo(self.node.GetSegmentationNode())
+
+    def redo(self) -> None:
+        self._history.redo(self.node.GetSegmentationNode())
 
 
 class SegmentEditorModule:

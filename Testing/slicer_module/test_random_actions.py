@@ -46,7 +46,7 @@ class User:
         self.scene, self.presenter, self.logic, self.random = scene, presenter, logic, random.Random(seed)
         self.drawn: dict[tuple[str, str, int], np.ndarray] = {}
         self.erased: set[tuple[str, int]] = set()
-        self.undone_while_running = 0
+        self.undone_while_running = self.pressed_undo = 0
         self.done: list[str] = []
         self.open_case()
 
@@ -72,6 +72,8 @@ class User:
             self.cancel,
             self.accept,
             self.discard,
+            self.press_undo,
+            self.press_redo,
             self.navigate,
             self.wait,
             self.wait,
@@ -230,6 +232,15 @@ class User:
     def discard(self) -> None:
         self.presenter.discard()
 
+    def press_undo(self) -> None:
+        """The panel's Undo; it takes back a propagation, nothing that was drawn."""
+        before = self.presenter.state.undo_reason
+        self.presenter.undo()
+        self.pressed_undo += not before
+
+    def press_redo(self) -> None:
+        self.presenter.redo()
+
     def navigate(self) -> None:
         self.random.choice([self.presenter.go_to_worst, self.presenter.go_to_next, self.presenter.go_to_previous])()
 
@@ -328,7 +339,7 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
     from MedPerSAMLib.mrml.method_list import MethodRow
 
     monkeypatch.setattr(module, "method_row", lambda name: MethodRow(name, name, False))
-    ends, runs, profiles, undone = [], 0, 0, 0
+    ends, runs, profiles, undone, pressed = [], 0, 0, 0, 0
     for seed in range(SEQUENCES):
         scene.Clear(0)
         logic = MedPerSAMLogic()
@@ -343,17 +354,20 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
             presenter.discard()
             user.check_drawn()
             assert not logic.pending
-            _check_scene(scene, bool({"undo", "redo"} & set(user.done)))
+            _check_scene(scene, bool({"undo", "redo", "press_undo", "press_redo"} & set(user.done)))
             presenter.close(timeout_s=2.0)
             runs += next(logic._numbers) - 1
             profiles += presenter.learning.profile is not None
             undone += user.undone_while_running
+            pressed += user.pressed_undo
         except Exception as error:
             raise AssertionError(f"sequence {seed}: {user.done}: {error!r}") from error
     # How far a run gets between two actions depends on the machine, and with it how many are started.
     assert runs > SEQUENCES // 2, "too few propagations were started to mean anything"
     print(runs, "runs;", undone, "times Undo in their middle;", {phase: ends.count(phase) for phase in set(ends)})
     assert undone > SEQUENCES // 20, "too seldom Undo fell into a run to mean anything"
+    print(pressed, "propagations undone by the panel")
+    assert pressed > 0, "the panel's Undo was never possible"
     assert {"finished", "idle"} <= set(ends)
     assert profiles > SEQUENCES // 20, "too few profiles were there to mean anything"
 

@@ -107,7 +107,8 @@ def test_results_are_in_the_order_of_use():
     order = [w.get("name") for w in WIDGETS["resultsSection"].iter("widget")]
     order = [name for name in order if name.endswith(("Button", "Table"))]
     navigation = ["worstButton", "previousButton", "nextButton"]
-    assert order == ["plotButton", "confidenceTable", *navigation, "acceptButton", "discardButton", "show3DButton"]
+    decide = ["acceptButton", "discardButton", "undoButton", "redoButton"]
+    assert order == ["plotButton", "confidenceTable", *navigation, *decide, "show3DButton"]
 
 
 def test_nobody_is_sent_to_a_command_line():

@@ -20,7 +20,7 @@ from MedPerSAMLib.core.task import Propagation
 from MedPerSAMLib.mrml.panel_state import BUSY
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
-from MedPerSAMLib.services.jobs import FAILED, FINISHED, SLICE, SO_FAR, STEP
+from MedPerSAMLib.services.jobs import CANCELLED, FAILED, FINISHED, SLICE, SO_FAR, STEP
 
 
 @pytest.fixture
@@ -135,6 +135,72 @@ def test_segment_editors_undo_takes_a_run_back(case, opened):
     assert np.array_equal(read_mask(segmentation, "Liver", volume), before)
 
 
+@pytest.mark.parametrize("accepted", [False, True])
+@pytest.mark.parametrize("opened", ["never", "on this one", "on another one"])
+def test_undo_and_redo_of_the_panel(case, scene, opened, accepted):
+    widget, volume, segmentation, ball = case
+    ui, before = widget.ui, read_mask(segmentation, "Liver", volume)
+    shown = build.segmentation_node(volume, "Spleen")
+    if opened != "never":
+        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        editor.setSegmentationNode(shown if opened == "on another one" else segmentation)
+    assert not ui.undoButton.isEnabled() and "no propagation to undo" in ui.undoButton.toolTip()
+    ui.mainButton.click()
+    assert not ui.undoButton.isEnabled() and "is running" in ui.undoButton.toolTip()
+    ui.mainButton.click()
+    widget.jobs.put(CANCELLED)
+    widget._tick()
+    finish(widget, ball)
+    if accepted:
+        ui.acceptButton.click()
+    assert ui.undoButton.isEnabled() and not ui.redoButton.isEnabled()
+    ui.undoButton.click()
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), before)
+    assert "is undone" in ui.statusLabel.text() and not ui.undoButton.isEnabled() and not ui.discardButton.isEnabled()
+    assert not ui.resultLabel.text() and scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
+    assert widget.presenter.state.ready and "annotated on axial slice 9;" in ui.foundLabel.text()
+    for _ in range(12):
+        widget._tick()
+    assert ui.redoButton.isEnabled(), "also after the panel has looked again"
+    ui.redoButton.click()
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), ball) and ui.undoButton.isEnabled()
+    ui.undoButton.click()
+    finish(widget, ball)
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), ball) and ui.undoButton.isEnabled()
+    write_slice(segmentation, "Kidney", volume, 0, 2, ball[9])
+    for _ in range(12):
+        widget._tick()
+    assert not ui.undoButton.isEnabled() and "has changed since" in ui.undoButton.toolTip()
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_undo_of_the_panel_after_segment_editor_went_on(case, back):
+    widget, volume, segmentation, ball = case
+    finish(widget, ball)
+    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+    editor.setSegmentationNode(build.segmentation_node(volume, "Spleen"))
+    if back:
+        editor.setSegmentationNode(segmentation)
+        editor.forget()  # as the real one does whenever it shows another segmentation
+    widget.presenter.inputs_changed()
+    assert widget.ui.undoButton.isEnabled() == back
+    widget.ui.undoButton.click()
+    assert "ended its history" in (widget.ui.statusLabel.text() if back else widget.ui.undoButton.toolTip())
+    assert np.array_equal(read_mask(segmentation, "Liver", volume), ball) and not widget.ui.undoButton.isEnabled()
+    widget.ui.discardButton.click()
+    assert not read_mask(segmentation, "Liver", volume)[10:].any()
+
+
+def test_undo_of_a_result_in_a_new_segment_removes_it(case):
+    widget, _, segmentation, ball = case
+    widget.ui.targetCombo.setCurrentIndex(widget.ui.targetCombo.findData("new segment"))
+    finish(widget, ball)
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 3
+    widget.ui.undoButton.click()
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 2 and widget._parameters.segmentIDs == ["Liver"]
+    assert widget.ui.targetCombo.currentData() == "new segment" and widget.presenter.state.ready
+
+
 def test_every_button_can_be_pressed(case, monkeypatch):
     """All buttons, enabled or not, in the rest state after a result: none raises, none starts what it must not."""
     widget, _, _, ball = case
@@ -145,7 +211,7 @@ def test_every_button_can_be_pressed(case, monkeypatch):
     monkeypatch.setattr(dialog, "getOpenFileName", lambda *_: ("", ""))
     monkeypatch.setattr(qt_stand_ins.QtGui.QDesktopServices, "openUrl", lambda url: opened.append(url) or True)
     buttons = [w for w in vars(widget.ui).values() if isinstance(w, qt_stand_ins.QtWidgets.QPushButton)]
-    assert len(buttons) == 23
+    assert len(buttons) == 25
     for button in buttons:
         if button is not widget.ui.mainButton:
             button.click()
