@@ -20,7 +20,9 @@ class Continuation:
 
     def forget(self) -> None:
         """Let it go, as when the scene closes."""
-        self._volume, self._wish, self._applied = None, "", False
+        self._volume, self._wish = None, ""
+        self._applied: dict[str, str] = {}
+        """Of an application: structure's name -> ID of its segment."""
         self._targets: list[Target] = []
         self._before: tuple = (None, [])
 
@@ -33,7 +35,8 @@ class Continuation:
         if places != {(target.segmentation, target.segment_id) for target in self._targets}:
             self._before = parameters.segmentation, list(parameters.segmentIDs)
         self._volume, self._wish, self._targets = run.volume, parameters.target, targets
-        self._applied = isinstance(run, AppliedRun)
+        places = {name: structure.preview.target.segment_id for name, structure in run.structures.items()}
+        self._applied = places if isinstance(run, AppliedRun) else {}
         parameters.segmentation = targets[0].segmentation
         parameters.segmentIDs = [target.segment_id for target in targets]
         return True
@@ -43,10 +46,11 @@ class Continuation:
         checked = bool(parameters.segmentIDs) and self.worked_on(parameters)
         return SAME_SEGMENT if checked and self._holds(parameters) else parameters.target
 
-    def target_of_apply(self, parameters: Parameters, pending: bool) -> str:
-        """Where an application goes: into that of the same volume while it is not decided on, else as chosen."""
-        goes_on = self._applied and pending and self._holds(parameters)
-        return SAME_SEGMENT if goes_on else parameters.target
+    def target_of_apply(self, parameters: Parameters, pending: bool) -> tuple[str, dict[str, str]]:
+        """Where an application goes: into that of the same volume while it is not decided on, with the segments that its
+        structures went into, else as chosen."""
+        goes_on = bool(self._applied) and pending and self._holds(parameters)
+        return (SAME_SEGMENT, dict(self._applied)) if goes_on else (parameters.target, {})
 
     def worked_on(self, parameters: Parameters) -> bool:
         """Whether nothing but the result is chosen; a segmentation that was deleted is chosen no more."""

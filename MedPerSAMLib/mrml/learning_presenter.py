@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.model_presenter import ModelPresenter
 from MedPerSAMLib.mrml.panel_state import APPLYING, BUSY, FITTING, LOADING, RUNNING, PanelState
 from MedPerSAMLib.mrml.run_controller import RunController, Work
+from MedPerSAMLib.mrml.segment_reader import segment_ids
 from MedPerSAMLib.mrml.targets import NEW_SEGMENTATION
 from MedPerSAMLib.mrml.training_list import TrainingList
 from MedPerSAMLib.services.learning.profile import SUFFIX, Profile
@@ -48,8 +50,8 @@ class Host(Protocol):
     def editor(self) -> slicer.vtkMRMLSegmentEditorNode | None:
         """Segment Editor's node; None before it was first opened."""
 
-    def target_of_apply(self) -> str:
-        """Where an application goes, as ``start_apply`` is told."""
+    def target_of_apply(self) -> tuple[str, dict[str, str]]:
+        """Where an application goes, as ``start_apply`` is told: target and places."""
 
     def inputs_changed(self) -> None:
         """Look at everything again and show it."""
@@ -233,7 +235,7 @@ class LearningPresenter:
                 self._say("No point was moved; drag one in a slice view first.")
                 return
             self._host.install()
-            target = self._host.target_of_apply()
+            target, places = self._host.target_of_apply()
             run = self._logic.start_apply(
                 self.profile,
                 parameters.volume,
@@ -242,22 +244,25 @@ class LearningPresenter:
                 parameters.device,
                 self._host.editor(),
                 moved,
+                places,
             )
         except Exception as error:  # noqa: BLE001 - whatever it was, the panel must be usable again
             self._fail(self._host.explain(error, "The profile could not be applied"))
             return
         if not again:
             self._applied_to = ""
-        self._host.tell(f"Applying the profile to {parameters.volume.GetName()}.{self._unknown(parameters, target)}")
+        unknown = "" if target == NEW_SEGMENTATION else self._unknown(parameters, places.values())
+        self._host.tell(f"Applying the profile to {parameters.volume.GetName()}.{unknown}")
         self._host.start_run(run)
 
-    def _unknown(self, parameters: Parameters, target: str) -> str:
-        """A sentence about segments that the profile does not know; they are not written to."""
-        if parameters.segmentation is None or target == NEW_SEGMENTATION:
+    def _unknown(self, parameters: Parameters, written: Collection[str]) -> str:
+        """A sentence about segments that the profile does not know, but for the IDs ``written``; they are not written to."""
+        if parameters.segmentation is None:
             return ""
         known = {label.name for label in self.profile.labels}
         content = parameters.segmentation.GetSegmentation()
-        names = [content.GetNthSegment(i).GetName() for i in range(content.GetNumberOfSegments())]
+        left = [segment_id for segment_id in segment_ids(parameters.segmentation) if segment_id not in written]
+        names = [content.GetSegment(segment_id).GetName() for segment_id in left]
         others = [name for name in names if name not in known]
         return f" Not in the profile, and left as they are: {', '.join(others)}." if others else ""
 

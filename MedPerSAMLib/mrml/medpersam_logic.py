@@ -173,6 +173,7 @@ class MedPerSAMLogic(PropagationLogic):
         device: str = "auto",
         editor: slicer.vtkMRMLSegmentEditorNode | None = None,
         moved: Points | None = None,
+        places: Mapping[str, str] | None = None,
     ) -> AppliedRun:
         """Check everything and make a run ready; changes nothing yet.
 
@@ -184,6 +185,7 @@ class MedPerSAMLogic(PropagationLogic):
             device: auto, cpu, cuda or mps.
             editor: Segment Editor's node, whose mask and overwrite mode bound the writing; None for its defaults.
             moved: points that the user moved.
+            places: structure's name -> ID of the segment that it went into before, if that is to be written again.
 
         Raises:
             InputError: no profile, or a node or transform that cannot be worked on.
@@ -202,12 +204,12 @@ class MedPerSAMLogic(PropagationLogic):
             _check_case(segmentation, volume)
             transform_between(segmentation, volume)
             check_mask(editor, segmentation)
-            if target != NEW_SEGMENT and segmentation.GetSegmentation().GetNumberOfSegments():
+            if target != NEW_SEGMENT and not places and segmentation.GetSegmentation().GetNumberOfSegments():
                 labels_of(segmentation)  # two segments of one name, or no labelmaps
         run_id = f"run {next(self._numbers)}"
 
         def begin():
-            return self._begin(run_id, profile, volume, axis, segmentation, target, editor)
+            return self._begin(run_id, profile, volume, axis, segmentation, target, editor, places or {})
 
         return AppliedRun(run_id, volume, axis, profile, begin, device, moved)
 
@@ -246,13 +248,13 @@ class MedPerSAMLogic(PropagationLogic):
         into = next(iter(targets.values())).segmentation
         return AppliedCase(into, {key: target.segment_id for key, target in targets.items()}, results, run.points)
 
-    def _begin(self, run_id: str, profile: Profile, volume, axis: int, segmentation, target: str, editor):
+    def _begin(self, run_id: str, profile: Profile, volume, axis: int, segmentation, target: str, editor, places):
         """The first change of a run: an undo step, the segments, and what they must not lose."""
         if segmentation is not None and segmentation.GetScene() is None:
             raise Cancelled("The segmentation was removed, so the work was stopped.")
         fresh = segmentation is None or target == NEW_SEGMENTATION
         self.step = None if fresh else UndoStep(self.undo, segmentation, volume)
-        targets = targets_of_labels(target, segmentation, profile.labels, volume)
+        targets = targets_of_labels(target, segmentation, profile.labels, volume, places)
         surfaces = [segmentation] if not fresh and hide_surface(segmentation) else []
         self._keep_only({(place.segmentation.GetID(), place.segment_id) for place in targets.values()})
         try:

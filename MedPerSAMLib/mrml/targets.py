@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import slicer
 import vtk
@@ -18,7 +20,7 @@ from MedPerSAMLib.services.learning.profile import Label
 
 SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION = "same segment", "new segment", "new segmentation"
 _SOURCE = "MedPerSAM.Source"
-"""Tag of a new segment: the segment that was drawn."""
+"""Tag of a new segment: the segment that was drawn, or that of the same name to which a profile was applied anew."""
 
 TARGETS = (SAME_SEGMENT, NEW_SEGMENT, NEW_SEGMENTATION)
 """What the user may choose."""
@@ -110,9 +112,13 @@ def targets_of_labels(
     segmentation: slicer.vtkMRMLSegmentationNode | None,
     labels: Sequence[Label],
     volume: slicer.vtkMRMLScalarVolumeNode,
+    places: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Target]:
     """A target per label's name: the segment of that name where ``kind`` allows it, else a new one in the label's
     colour; without a segmentation, in a new one.
+
+    A new segment beside one of the same name is called "Liver applied", and "Liver applied 2" beside that. ``places`` gives
+    the segments of an earlier application that go before those of the name: label's name -> segment ID.
 
     Raises:
         InputError: ``kind`` is none of TARGETS.
@@ -124,12 +130,21 @@ def targets_of_labels(
     content, targets = into.GetSegmentation(), {}
     for label in labels:
         there = "" if fresh or kind == NEW_SEGMENT else content.GetSegmentIdBySegmentName(label.name)
-        if there:
+        there = places.get(label.name, there)
+        if there and content.GetSegment(there) is not None:
             targets[label.name] = Target(into, there)
             continue
-        new_id = content.AddEmptySegment(content.GenerateUniqueSegmentID(label.name), label.name, label.colour)
+        beside, name = content.GetSegmentIdBySegmentName(label.name), _unused(content, label.name)
+        new_id = content.AddEmptySegment(content.GenerateUniqueSegmentID(label.name), name, label.colour)
+        if beside:
+            content.GetSegment(new_id).SetTag(_SOURCE, _source(content.GetSegment(beside), beside))
         targets[label.name] = Target(into, new_id, True, fresh)
     return targets
+
+
+def _unused(content: slicer.vtkSegmentation, name: str) -> str:
+    wanted = itertools.chain([name, f"{name} applied"], (f"{name} applied {number}" for number in itertools.count(2)))
+    return next(other for other in wanted if not content.GetSegmentIdBySegmentName(other))
 
 
 def _new_node(named_after, volume, suffix: str = "propagated") -> slicer.vtkMRMLSegmentationNode:

@@ -218,6 +218,31 @@ def test_applying_again_replaces_what_is_not_decided_on(section, scene):
     assert section.parameters.segmentation is made
 
 
+def test_a_new_segment_beside_one_of_the_name_gets_its_own_and_is_applied_to_again(section):
+    volume, segmentation, labels = case("one", 1)
+    section.parameters.target = "new segment"
+    section.choose(volume, segmentation)
+
+    def names() -> list[str]:
+        return [segmentation.GetSegmentation().GetSegment(i).GetName() for i in segment_ids(segmentation)]
+
+    finished = {i: read_mask(segmentation, i, volume) for i in segment_ids(segmentation)}
+    for shift in (1, 2):
+        apply_to(section, volume, np.roll(labels, shift, 2))
+        assert section.state.phase == FINISHED and names() == ["Liver", "Spleen", "Liver applied", "Spleen applied"]
+        assert segment_ids(segmentation)[2:] == section.parameters.segmentIDs
+        for number, segment_id in enumerate(section.parameters.segmentIDs, start=1):
+            found = (np.roll(labels, shift, 2) == number) & (labels != 3 - number)  # yields to the other organ alone
+            assert np.array_equal(read_mask(segmentation, segment_id, volume), found)
+    assert not any("left as they are: Liver applied" in line for line in section.state.log)
+    section.presenter.accept()
+    apply_to(section, volume, labels)
+    assert section.state.phase == FINISHED and names()[4:] == ["Liver applied 2", "Spleen applied 2"]
+    section.presenter.discard()
+    assert names() == ["Liver", "Spleen", "Liver applied", "Spleen applied"]
+    assert all(np.array_equal(read_mask(segmentation, i, volume), mask) for i, mask in finished.items())
+
+
 def test_propagating_on_another_volume_is_warned_of(panel, grey):
     assert "made for" not in panel.state.found
     panel.parameters.volume = build.volume_node(grey, (0.8, 0.8, 2.5), name="next")
