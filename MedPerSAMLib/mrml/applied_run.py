@@ -101,6 +101,8 @@ class AppliedRun(PropagationRun):
         if self._begin is not None:
             begin, self._begin = self._begin, None
             self.structures, self._surfaces, self._step = begin()
+            if self._step is not None:
+                self._step.begin()
 
 
 def _with_drawn(result: Propagation, drawn: Mapping[int, np.ndarray]) -> Propagation:

@@ -298,8 +298,8 @@ class Presenter:
         if left := continuation.restore_for_another_volume(parameters):
             self.tell(f"{left} is not that of {parameters.volume.GetName()}, so it is no longer chosen.")
 
-    def target_of_apply(self) -> str:
-        """Where an application of a profile goes, as ``start_apply`` is told."""
+    def target_of_apply(self) -> tuple[str, dict[str, str]]:
+        """Where an application of a profile goes, as ``start_apply`` is told: target and places."""
         return self._continuation.target_of_apply(self.parameters, self._logic.pending)
 
     def _start_model_job(self, work: Callable, title: str, done: Callable[[str], None]) -> bool:

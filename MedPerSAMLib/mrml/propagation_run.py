@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -58,6 +59,8 @@ class PropagationRun:
     ) -> None:
         self.run_id, self.volume, self.structures, self.orders = run_id, volume, dict(structures), orders
         self._surfaces, self._step = surfaces, step
+        if step is not None:
+            step.begin()
 
     def write(self, key: str, index: int, mask: np.ndarray) -> bool:
         """Show one finished slice; False if it is the user's or not wanted.
@@ -70,7 +73,8 @@ class PropagationRun:
         structure = self.structures[key]
         if index not in structure.wanted:
             return False
-        return structure.preview.write(index, mask)
+        with self._writing():
+            return structure.preview.write(index, mask)
 
     def settle(self, results: Mapping[str, Propagation]) -> Mapping[str, Propagation]:
         """The results as they will stand in the scene, with what the user drew meanwhile."""
@@ -90,7 +94,8 @@ class PropagationRun:
                 yield done
         for key, result in results.items():
             structure = self.structures[key]
-            structure.preview.finish()
+            with self._writing():
+                structure.preview.finish()
             target = structure.preview.target
             annotated = frozenset(structure.annotation.masks)
             yield done
@@ -116,10 +121,14 @@ class PropagationRun:
             self.cancel()
             return False
         for structure in self.structures.values():
-            structure.preview.finish()
+            with self._writing():
+                structure.preview.finish()
         self._show_surfaces()
         self._close_step()
         return True
+
+    def _writing(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext() if self._step is None else self._step.writing()
 
     def _close_step(self) -> None:
         if self._step is not None:

@@ -1,9 +1,12 @@
 """The undo step of one run: taken back and brought back, as long as nothing else has changed the segmentation.
 
-A step holds the whole segmentation, so that what was drawn after the run would go with it.
+A step holds the whole segmentation, so that what was drawn while the run wrote, or after it, would go with it.
 """
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import slicer
 
@@ -12,7 +15,7 @@ from MedPerSAMLib.mrml.targets import Target
 from MedPerSAMLib.mrml.undo import UndoHistory
 
 NO_STEP = "There is no propagation to undo; one into a new segmentation is taken back by Discard, or by deleting that."
-CHANGED = "The segmentation has changed since the propagation; press Discard, or Undo in Segment Editor."
+CHANGED = "The segmentation was drawn in since the propagation began; press Discard, or Undo in Segment Editor."
 LOST = (
     "Segment Editor shows another segmentation by now, which ended its history; press Discard while it can be pressed."
 )
@@ -40,19 +43,30 @@ class UndoStep:
         self.targets: tuple[Target, ...] = ()
         self._history, self._segmentation = history, segmentation
         self._state: tuple | None = None
-        self._undone = False
+        self._undone = self._ended = self._drawn_in = False
         history.save(segmentation, volume)
+
+    def begin(self) -> None:
+        """Everything is ready to be written: from here on, what the run does not write is somebody else's."""
+        self._state = self._look()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around each change that the run makes: what changes between two of them was drawn by somebody else."""
+        self._drawn_in |= self._state != self._look()
+        yield
+        self._state = self._look()
 
     def close(self, targets: tuple[Target, ...]) -> None:
         """The run has come to its end, and wrote ``targets``."""
-        self.targets, self._state = targets, self._look()
+        self.targets, self._ended = targets, True
 
     @property
     def undo_reason(self) -> str:
         """Why it cannot be taken back; empty where it can."""
-        if self._state is None or self._undone or self._segmentation.GetScene() is None:
+        if not self._ended or self._undone or self._segmentation.GetScene() is None:
             return NO_STEP
-        if self._state != self._look():
+        if self._drawn_in or self._state != self._look():
             return CHANGED
         return "" if self._history.can_undo(self._segmentation) else LOST
 
@@ -76,7 +90,7 @@ class UndoStep:
         move(self._segmentation)
         self._state = self._look()
         if self._state == before:
-            self._state = None  # the history knows nothing of it any more
+            self._ended = False  # the history knows nothing of it any more
             return False
         self._undone = undone
         return True

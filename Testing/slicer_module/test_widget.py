@@ -170,7 +170,20 @@ def test_undo_and_redo_of_the_panel(case, scene, opened, accepted):
     write_slice(segmentation, "Kidney", volume, 0, 2, ball[9])
     for _ in range(12):
         widget._tick()
-    assert not ui.undoButton.isEnabled() and "has changed since" in ui.undoButton.toolTip()
+    assert not ui.undoButton.isEnabled() and "was drawn in since" in ui.undoButton.toolTip()
+
+
+def test_undo_of_the_panel_takes_nothing_that_was_drawn_meanwhile(case):
+    widget, volume, segmentation, ball = case
+    widget.ui.mainButton.click()
+    write_slice(segmentation, "Kidney", volume, 0, 2, ball[9])
+    widget.jobs.put_result("Liver", ball)
+    while widget.presenter.state.phase in BUSY:
+        widget._tick()
+    assert not widget.ui.undoButton.isEnabled() and "was drawn in since" in widget.ui.undoButton.toolTip()
+    widget.ui.undoButton.click()
+    widget.presenter.undo()
+    assert np.array_equal(read_mask(segmentation, "Kidney", volume)[2], ball[9])
 
 
 @pytest.mark.parametrize("back", [False, True])
