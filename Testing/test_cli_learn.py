@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,18 @@ def press_after_a_check(monkeypatch) -> None:
 
 
 # Fit and apply
+
+
+def test_apply_does_not_import_the_compiler(organs, organs_profile, tmp_path):
+    """Only an optimiser needs it."""
+    arguments = ["apply", str(organs_profile), str(organs / "volume.nrrd"), "-o", str(tmp_path / "out.nrrd")]
+    code = (
+        "import sys; from MedPerSAMLib.services.cli import main; "
+        f"assert main({arguments!r}) == 0 and 'torch' in sys.modules; "
+        "sys.exit('torch._dynamo is loaded' if 'torch._dynamo' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_organs_learned_and_found_again(organs, organs_profile, tmp_path, sample, capsys):

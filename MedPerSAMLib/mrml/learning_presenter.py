@@ -170,7 +170,7 @@ class LearningPresenter:
             return f"The profile {Path(path).name} is loaded; choose a volume and press Apply."
 
         def read(_progress) -> Profile:
-            with quiet_imports():
+            with quiet_imports(trains=False):
                 return Profile.load(path.strip())
 
         self._work.start_work(Work("Loading the profile", read, self._say_at_end, loaded))

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedPerSAMLib.errors import InputError, OutputError
+from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.equipment import DEFAULT_METHOD, prepare
 from MedPerSAMLib.services.interrupt import EXIT_CODE, Interrupt
 from MedPerSAMLib.services.structure_work import StructureWork
 from MedPerSAMLib.services.terminal import TerminalProgress
+from MedPerSAMLib.services.volume_outputs import VolumeOutputs
 
 if TYPE_CHECKING:
     from MedPerSAMLib.core.task import Reference, Volume
     from MedPerSAMLib.services.images.grid import Geometry
     from MedPerSAMLib.services.images.structure import Structure
+    from MedPerSAMLib.services.pictures.canvas import Canvas
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -85,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     from MedPerSAMLib.services.images.volume_file import read_volume
 
     began = time.perf_counter()
-    _check_outputs(arguments)
+    outputs = VolumeOutputs.of(arguments)
+    outputs.check([arguments.volume, arguments.reference])
     with Interrupt() as interrupt:
         progress = TerminalProgress(is_cancelled=interrupt.asked)
         volume_file = read_volume(arguments.volume)
@@ -103,23 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not (finished or work.has_something()):
             print("medpersam: stopped before a slice was finished; nothing was written.", file=sys.stderr)
             return EXIT_CODE
-        _write(arguments, work, reference_file.structures, geometry, notes, finished, time.perf_counter() - began)
+        outputs = outputs if finished else outputs.partial()
+        _write(arguments, outputs, work, reference_file.structures, geometry, notes, finished, time.perf_counter() - began)
     return 0 if finished else EXIT_CODE
-
-
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Whatever is wrong with where results go is said before any work is done."""
-    from MedPerSAMLib.services.images.write_segmentation import check_writable, output_suffix
-
-    output_suffix(arguments.output)
-    outputs = [Path(path) for path in (arguments.output, arguments.report, arguments.picture) if path]
-    for path in outputs:
-        check_writable(path)
-        for source in (Path(arguments.volume), Path(arguments.reference)):
-            if os.path.exists(path) and os.path.exists(source) and path.samefile(source):
-                raise OutputError(f"{path} is an input; write the result to another file.")
-    if len({path.absolute() for path in outputs}) < len(outputs):
-        raise OutputError("Output, report and picture name the same file; give each its own.")
 
 
 def _check_task(
@@ -155,6 +143,7 @@ def _check_task(
 
 def _write(
     arguments: argparse.Namespace,
+    outputs: VolumeOutputs,
     work: StructureWork,
     structures: tuple[Structure, ...],
     geometry: Geometry,
@@ -163,16 +152,10 @@ def _write(
     seconds: float,
 ) -> None:
     from MedPerSAMLib.services.combine import as_combined, combine, layers_of
-    from MedPerSAMLib.services.images.write_segmentation import partial_path, write_segmentation
-    from MedPerSAMLib.services.images.written_together import written_together
-    from MedPerSAMLib.services.report import equipment_fields, structure_fields, write_report
+    from MedPerSAMLib.services.report import equipment_fields, structure_fields
 
     done = [structure for structure in structures if structure.value in work.propagations]
     references = {structure.value: work.references[structure.value] for structure in done}
-    output, report_path, picture_path = (
-        (Path(path) if finished else partial_path(path)) if path else None
-        for path in (arguments.output, arguments.report, arguments.picture)
-    )
     maps = combine(work.propagations, references)
     found = as_combined(work.propagations, references, maps)
     millilitres = math.prod(geometry.grid.spacing) / 1000
@@ -181,7 +164,7 @@ def _write(
         "finished": finished,
         "volume": str(arguments.volume),
         "reference": str(arguments.reference),
-        "output": str(output),
+        "output": str(outputs.segmentation),
         "plane": geometry.plane,
         "size": geometry.grid.size,
         "spacing_mm": geometry.grid.spacing,
@@ -193,22 +176,19 @@ def _write(
             for s in done
         ],
     }
-    with written_together(path for path in (output, report_path, picture_path) if path):
-        write_segmentation(output, maps, done, layers_of(references), geometry)
-        if report_path:
-            write_report(report_path, report)
-        if picture_path:
-            from MedPerSAMLib.services.pictures.montage import volume_montage
 
-            title = f"{Path(arguments.volume).name}: {work.equipment.method_name}, model {work.equipment.model or 'none'}"
-            volume_montage(work.volume, geometry, done, references, found, title).save(picture_path)
-    _print_summary(report, output, len(structures))
-    for what, path in (("report", report_path), ("picture", picture_path)):
-        if path:
-            print(f"{what}: {path}")
+    def picture() -> Canvas:
+        from MedPerSAMLib.services.pictures.montage import volume_montage
+
+        title = f"{Path(arguments.volume).name}: {work.equipment.method_name}, model {work.equipment.model or 'none'}"
+        return volume_montage(work.volume, geometry, done, references, found, title)
+
+    outputs.write((maps, done, layers_of(references), geometry), report, picture)
+    _print_summary(report, len(structures))
+    outputs.print_others()
 
 
-def _print_summary(report: dict, output: Path, wanted: int) -> None:
+def _print_summary(report: dict, wanted: int) -> None:
     for structure in report["structures"]:
         present = [entry["slice"] for entry in structure["slices"] if entry["present"]]
         words = f"annotated on {_listed(structure['annotated_slices'])}, found on {present[0]}-{present[-1]}"
@@ -221,7 +201,7 @@ def _print_summary(report: dict, output: Path, wanted: int) -> None:
     if not report["finished"]:
         count = len(report["structures"])
         print(f"Stopped during structure {count} of {wanted}; what was finished is kept.", file=sys.stderr)
-    print(f"segmentation: {output} ({report['plane']} slices, {report['seconds']:.1f} s in all)")
+    print(f"segmentation: {report['output']} ({report['plane']} slices, {report['seconds']:.1f} s in all)")
 
 
 def _listed(slices: Iterable[int]) -> str:

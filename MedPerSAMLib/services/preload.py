@@ -19,9 +19,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_MODULES = ("torch", "torch._dynamo", "scipy.ndimage", "safetensors.torch", "MedPerSAMLib.core.session")
-"""``torch._dynamo`` because the first optimiser imports it (PyTorch guards its optimisers' methods against compilation), with
-sympy and hundreds of other files: in the middle of a run the main thread stood still for up to 0.17 s meanwhile."""
+_MODULES = ("torch", "scipy.ndimage", "safetensors.torch", "MedPerSAMLib.core.session")
+_TO_TRAIN = "torch._dynamo"
+"""The first optimiser imports it (PyTorch guards its optimisers' methods against compilation), with sympy and hundreds of
+other files: in the middle of a run the main thread stood still for up to 0.17 s meanwhile."""
 
 _MAPPED = (
     ("torch", "lib", "*torch_cpu.*"),
@@ -35,17 +36,18 @@ _READ = (("torch", "lib", "*torch_cpu.*"), ("torch", "lib", "*torch_python.*"), 
 
 
 @contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
+def quiet_imports(trains: bool = True) -> Iterator[None]:
     """Import torch, scipy and SimpleITK, mapped beforehand, and whatever the block imports on top; plain if all is
-    there already."""
-    if all(module in sys.modules for module in _MODULES):
+    there already. ``trains`` tells whether an optimiser will be needed."""
+    modules = (*_MODULES, _TO_TRAIN) if trains else _MODULES
+    if all(module in sys.modules for module in modules):
         yield
         return
     _preload()
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for module in _MODULES:
+        for module in modules:
             importlib.import_module(module)
         yield
     finally:

@@ -73,6 +73,7 @@ class User:
             self.accept,
             self.discard,
             self.press_undo,
+            self.press_undo,
             self.press_redo,
             self.navigate,
             self.wait,

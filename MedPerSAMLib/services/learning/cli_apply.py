@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import MedPerSAMLib
-from MedPerSAMLib.errors import Cancelled, OutputError
+from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.services.interrupt import EXIT_CODE, Interrupt
 from MedPerSAMLib.services.terminal import TerminalProgress
+from MedPerSAMLib.services.volume_outputs import VolumeOutputs
 
 if TYPE_CHECKING:
     from MedPerSAMLib.core.learn.apply import Applied
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from MedPerSAMLib.services.images.grid import Geometry
     from MedPerSAMLib.services.images.structure import Structure
     from MedPerSAMLib.services.learning.profile import Profile
+    from MedPerSAMLib.services.pictures.canvas import Canvas
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -71,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     from MedPerSAMLib.services.learning.work import ApplyOrder, apply_profile
 
     began = time.perf_counter()
-    _check_outputs(arguments)
+    outputs = VolumeOutputs.of(arguments)
+    outputs.check([arguments.volume, arguments.profile])
     with Interrupt() as interrupt:
         progress = ApplyProgress(is_cancelled=interrupt.asked)
         profile = Profile.load(arguments.profile)
@@ -95,27 +98,14 @@ def run(arguments: argparse.Namespace) -> int:
             print("medpersam: stopped before a slice was finished; nothing was written.", file=sys.stderr)
             return EXIT_CODE
         seconds = time.perf_counter() - began
-        _write(arguments, profile, volume, geometry, applied, progress.notes, finished, seconds)
+        outputs = outputs if finished else outputs.partial()
+        _write(arguments, outputs, profile, volume, geometry, applied, progress.notes, finished, seconds)
     return 0 if finished else EXIT_CODE
-
-
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Whatever is wrong with where results go is said before any work is done."""
-    from MedPerSAMLib.services.images.write_segmentation import check_writable, output_suffix
-
-    output_suffix(arguments.output)
-    outputs = [Path(path) for path in (arguments.output, arguments.report, arguments.picture) if path]
-    for path in outputs:
-        check_writable(path)
-        for source in (Path(arguments.volume), Path(arguments.profile)):
-            if path.exists() and source.exists() and path.samefile(source):
-                raise OutputError(f"{path} is an input; write the result to another file.")
-    if len({path.absolute() for path in outputs}) < len(outputs):
-        raise OutputError("Output, report and picture name the same file; give each its own.")
 
 
 def _write(
     arguments: argparse.Namespace,
+    outputs: VolumeOutputs,
     profile: Profile,
     volume: Volume,
     geometry: Geometry,
@@ -126,18 +116,11 @@ def _write(
 ) -> None:
     import numpy as np
 
-    from MedPerSAMLib.services.images.write_segmentation import partial_path, write_segmentation
-    from MedPerSAMLib.services.images.written_together import written_together
-    from MedPerSAMLib.services.report import write_report
 
     structures = profile.structures()
     labels = np.zeros(volume.array.shape, np.min_scalar_type(max(s.value for s in structures.values())))
     for number, structure in structures.items():
         labels[applied.results[number].mask] = structure.value
-    output, report_path, picture_path = (
-        (Path(path) if finished else partial_path(path)) if path else None
-        for path in (arguments.output, arguments.report, arguments.picture)
-    )
     in_order = list(structures.values())
     millilitres = math.prod(geometry.grid.spacing) / 1000
     report = {
@@ -150,7 +133,7 @@ def _write(
         "python": platform.python_version(),
         "finished": finished,
         "volume": str(arguments.volume),
-        "output": str(output),
+        "output": str(outputs.segmentation),
         "plane": geometry.plane,
         "size": geometry.grid.size,
         "spacing_mm": geometry.grid.spacing,
@@ -161,20 +144,17 @@ def _write(
             _structure_fields(structure, number, applied, millilitres, seconds) for number, structure in structures.items()
         ],
     }
-    with written_together(path for path in (output, report_path, picture_path) if path):
-        write_segmentation(output, [labels], in_order, {s.value: 0 for s in in_order}, geometry)
-        if report_path:
-            write_report(report_path, report)
-        if picture_path:
-            from MedPerSAMLib.services.pictures.montage import volume_montage
 
-            title = f"{Path(arguments.volume).name}: {profile.fitted.method}, profile {Path(arguments.profile).name}"
-            by_value = {structure.value: applied.results[number] for number, structure in structures.items()}
-            volume_montage(volume, geometry, in_order, {}, by_value, title).save(picture_path)
+    def picture() -> Canvas:
+        from MedPerSAMLib.services.pictures.montage import volume_montage
+
+        title = f"{Path(arguments.volume).name}: {profile.fitted.method}, profile {Path(arguments.profile).name}"
+        by_value = {structure.value: applied.results[number] for number, structure in structures.items()}
+        return volume_montage(volume, geometry, in_order, {}, by_value, title)
+
+    outputs.write(([labels], in_order, {s.value: 0 for s in in_order}, geometry), report, picture)
     _print_summary(report)
-    for what, path in (("report", report_path), ("picture", picture_path)):
-        if path:
-            print(f"{what}: {path}")
+    outputs.print_others()
 
 
 def _structure_fields(

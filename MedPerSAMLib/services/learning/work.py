@@ -82,7 +82,7 @@ def fit_profile(order: FitOrder, listener, keep: Callable[[Profile], None] = lam
         MedPerSAMError: a case, the model, or the profile to resume does not fit.
     """
     _check_order(order)
-    loaded = load_model(order.method, order.model, order.device, listener)
+    loaded = load_model(order.method, order.model, order.device, listener, trains=True)
     from MedPerSAMLib.core.learn.fit import fit  # torch is there by now: its import must not stop a waiting panel
 
     empty = Profile(
@@ -141,7 +141,7 @@ def apply_profile(
         MedPerSAMError: the volume or the model does not fit.
     """
     profile = order.profile
-    loaded = load_model(profile.fitted.method, order.model or profile.model, order.device, listener)
+    loaded = load_model(profile.fitted.method, order.model or profile.model, order.device, listener, trains=False)
     from MedPerSAMLib.core.learn.apply import apply  # as in fit_profile
 
     profile.check_model(loaded)
@@ -149,8 +149,8 @@ def apply_profile(
     return apply(profile.fitted, predictor, order.volume, listener, on_slice, order.moved)
 
 
-def load_model(method: str, model: str | None, device: str, listener) -> LoadedModel | None:
-    """The frozen SAM that a learned method stands on; None for one without."""
+def load_model(method: str, model: str | None, device: str, listener, trains: bool) -> LoadedModel | None:
+    """The frozen SAM that a learned method stands on, and what it runs with or ``trains``; None for one without."""
     if not learner(method).needs_model:
         return None
     from MedPerSAMLib.services.models.load import choose_device, load_predictor
@@ -158,7 +158,7 @@ def load_model(method: str, model: str | None, device: str, listener) -> LoadedM
     from MedPerSAMLib.services.preload import quiet_imports
 
     listener.step("loading model", 0, 1)
-    with quiet_imports():
+    with quiet_imports(trains):
         chosen, why = choose_device(device)
         loaded = load_predictor(model or DEFAULT, chosen)
     listener.note(why)
