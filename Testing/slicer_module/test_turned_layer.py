@@ -4,12 +4,14 @@ and known again after Segment Editor has resampled them."""
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scene as build
 import slicer
 import vtk
+from learned import made_up_profile
 from strokes import REMOVE, SegmentEditor
 from test_segment_io import _in_world, _voxel_centres
 
@@ -18,9 +20,11 @@ from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.geometry import matrix_array, slice_centre
 from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.segment_reader import match_grids, read_mask, segment_ids, stored_labels
 from MedPerSAMLib.mrml.shared_grid import label_array
 from MedPerSAMLib.mrml.targets import NEW_SEGMENT
+from MedPerSAMLib.services.learning.profile import Label
 
 SHAPE, CENTRE, DRAWN = (20, 40, 44), (9, 18, 22), 9
 OBLIQUE, ANISOTROPIC = (10, 20, 30), (0.8, 0.9, 2.5)
@@ -249,6 +253,18 @@ def test_a_new_segment_is_exact_and_its_source_stays(case):
     assert case.stored()[:2] == before
     case.logic.discard()
     assert case.stored() == before
+
+
+def test_an_application_of_a_profile_is_exact_too(case):
+    slicer.mrmlScene.RemoveNode(case.grid)  # no other volume claims the segmentation
+    before, drawn, logic = case.stored(), case.mask()[DRAWN], MedPerSAMLogic()
+    profile = replace(made_up_profile(), labels=(Label("Liver", (0.8, 0.4, 0.3)),), directions="")
+    run = logic.start_apply(profile, case.volume, case.segmentation)
+    list(run.finish(run.settle({"Liver": case.result()})))
+    expected = case.ball.copy()
+    expected[DRAWN] = drawn
+    assert np.array_equal(case.mask(), expected) and list(case.found().masks) == [DRAWN]
+    assert logic.discard() == 0 and case.stored() == before
 
 
 def test_where_another_segment_was_drawn_meanwhile_discard_keeps_both(tilted):
