@@ -127,18 +127,22 @@ def _told_apart(
     others = [a for a in range(3) if a != axis]
     place = tuple(slice(first[a], first[a] + part.shape[a]) for a in others)
     whole = np.zeros([shape[a] for a in others], bool)  # used again for each slice, which saves most of the time
-    drawn, ours = {}, set()
+    drawn, ours, touched = {}, set(), {}
     for index, plane in enumerate(np.moveaxis(part, axis, 0), start=first[axis]):
         if not plane.any():
             continue
         whole[place] = plane
-        as_left = record is not None and record.ours(index, whole)
-        if as_left or (resampled is not None and resampled.unchanged(index, whole)):
+        unchanged = resampled is not None and resampled.unchanged(index, whole)
+        if record is not None and record.ours(index, whole) or (unchanged and resampled.expects(index)):
             ours.add(index)
+        elif unchanged:
+            touched[index] = whole.copy()
         elif resampled is None or not resampled.cleared(index, whole):
             drawn[index] = whole.copy()
-    if record is None and not drawn and resampled is not None:  # all that was drawn is that small
-        return _told_apart(part, first, None, axis, volume, None)
+    # Single voxels of a slice next to one that holds more come from that one; anywhere else they are all that was drawn.
+    beside = {index + side for index in ours | set(drawn) for side in (-1, 1)}
+    ours |= touched.keys() & beside
+    drawn |= {index: mask for index, mask in touched.items() if index not in beside}
     cleared = frozenset() if record is None else frozenset(record.slices) - ours - set(drawn)
     return Annotation(axis, plane_name(volume, axis), drawn, frozenset(ours), cleared, shape[axis])
 

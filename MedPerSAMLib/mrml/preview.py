@@ -13,7 +13,7 @@ with Cancel and Discard unless the user drew in it meanwhile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import slicer
@@ -263,9 +263,7 @@ class Preview:
     def _read_record(self) -> Record:
         shape, kept = self.volume.GetImageData().GetDimensions()[::-1], Record.of(self._segment())
         known = kept is not None and kept.shape == shape and kept.axis == self.axis
-        if not known:
-            return Record(self.axis, shape)
-        return replace(kept, slices=dict(kept.slices))
+        return kept if known else Record(self.axis, shape)
 
     def _segment(self) -> slicer.vtkSegment:
         return self.target.segmentation.GetSegmentation().GetSegment(self.target.segment_id)

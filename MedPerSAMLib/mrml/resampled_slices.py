@@ -61,6 +61,10 @@ class ResampledSlices:
         changed = mask if self._expected is None else mask ^ self._expected[index]
         return index not in self._drawn and not _filled(changed)
 
+    def expects(self, index: int) -> bool:
+        """Whether something would be on a slice, were nothing drawn."""
+        return self._expected is not None and bool(self._expected[index].any())
+
     def cleared(self, index: int, mask: np.ndarray) -> bool:
         """Whether nothing but single voxels is left of a slice."""
         return self._expected is not None and _filled(self._expected[index]) and not _filled(mask)

@@ -21,9 +21,10 @@ from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.geometry import matrix_array, slice_centre
 from MedPerSAMLib.mrml.logic import PropagationLogic
 from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
+from MedPerSAMLib.mrml.preview import Preview
 from MedPerSAMLib.mrml.segment_reader import match_grids, read_mask, segment_ids, stored_labels
 from MedPerSAMLib.mrml.shared_grid import label_array
-from MedPerSAMLib.mrml.targets import NEW_SEGMENT
+from MedPerSAMLib.mrml.targets import NEW_SEGMENT, Target
 from MedPerSAMLib.services.learning.profile import Label
 
 SHAPE, CENTRE, DRAWN = (20, 40, 44), (9, 18, 22), 9
@@ -253,6 +254,18 @@ def test_a_new_segment_is_exact_and_its_source_stays(case):
     assert case.stored()[:2] == before
     case.logic.discard()
     assert case.stored() == before
+
+
+def test_what_is_drawn_thinly_counts_and_what_a_drawing_touches_does_not(scene):
+    case = Case("volume turned by a transform")
+    assert set(np.flatnonzero(case.mask().any(axis=(1, 2)))) > {DRAWN}, "single voxels on its neighbours"
+    case.editor.stroke("Liver", 0, 15, [(18, 22)], 0.6)
+    assert 0 < case.mask()[15].sum() < 4
+    thin = case.mask()[15]
+    assert sorted(case.found().masks) == [DRAWN, 15]
+    preview = Preview(Target(case.segmentation, "Liver"), case.volume, case.found(), None)
+    preview.begin("run", case.found(), range(SHAPE[0]))
+    assert sorted(case.found().masks) == [DRAWN, 15] and np.array_equal(case.mask()[15], thin)
 
 
 def test_an_application_of_a_profile_is_exact_too(case):
