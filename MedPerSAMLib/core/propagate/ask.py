@@ -39,12 +39,10 @@ class RefinerSettings:
         whole_slice_share: where the box spans this part of the whole slice's frame, the whole slice is shown, whose
             embedding serves every structure.
         sharpness: logits of the mask prompt that are tried on the annotated slice.
-        limit: largest log-odds that SAM may claim for a pixel; 3 keeps it from outvoting the carried mask by being sure.
+        limit: largest log-odds that SAM may claim for a pixel.
         weight: of SAM's log-odds where it repairs damaged masks as well as the damage was large.
-        least_agreement: Dice with the carried mask below which SAM's answer is a leak or a loss and is dropped; 0.5 would be usual.
-        area_range: area relative to the carried mask outside which it is dropped as well; 0.4 to 2.5 would be usual. These two and
-            the limit of 3 are off: on five sets of volumes they gained nothing, a step's growth being bounded anyway
-            (``step.StepSettings``).
+        least_agreement: Dice with the carried mask below which SAM's answer is a leak or a loss and is dropped.
+        area_range: area relative to the carried mask outside which it is dropped as well.
         damaged_copies: of the largest annotated mask, on which sharpness and weight are chosen.
     """
 
@@ -56,10 +54,10 @@ class RefinerSettings:
     zoom_share: float = 1 / 2.2
     whole_slice_share: float = 0.33
     sharpness: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0)
-    limit: float = 20.0
+    limit: float = 3.0
     weight: float = 0.8
-    least_agreement: float = 0.0
-    area_range: tuple[float, float] = (0.0, 1e6)
+    least_agreement: float = 0.5
+    area_range: tuple[float, float] = (0.4, 2.5)
     damaged_copies: int = 4
     point_settings: PointSettings = PointSettings()
 

@@ -39,17 +39,7 @@ STEPS = {
 }
 """Row -> the settings that get the value of the switched-on method in it and in all later rows."""
 
-ON = {
-    "sam": True,
-    "refine.mask": True,
-    "refine.points": True,
-    "refine.limit": 3.0,
-    "refine.least_agreement": 0.5,
-    "refine.area_range": (0.4, 2.5),
-    "appearance": True,
-    "presence": True,
-    "retraining": 1,
-}
+ON = {"sam": True, "refine.mask": True, "refine.points": True, "appearance": True, "presence": True, "retraining": 1}
 """Switched on for the ablation even where the method ships with it off, because its row must show why."""
 
 
