@@ -25,9 +25,17 @@ class Continuation:
         """Of an application: structure's name -> ID of its segment."""
         self._targets: list[Target] = []
         self._before: tuple = (None, [])
+        self._began_with: tuple = ()
+
+    def begin(self, parameters: Parameters) -> None:
+        """A run begins with what is chosen now."""
+        self._began_with = parameters.volume, parameters.segmentation
 
     def follow(self, parameters: Parameters, run: PropagationRun) -> bool:
-        """Choose the segments that a run wrote; False where they are chosen already."""
+        """Choose the segments that a run wrote; False where they are chosen already, or where the user has turned to
+        another volume or segmentation meanwhile."""
+        if (parameters.volume, parameters.segmentation) != self._began_with:
+            return False
         targets = [structure.preview.target for structure in run.structures.values()]
         places = {(target.segmentation, target.segment_id) for target in targets}
         if places <= {(parameters.segmentation, segment_id) for segment_id in parameters.segmentIDs}:

@@ -176,10 +176,12 @@ class Presenter:
             self._work.fail(self.explain(error, "The run could not be started"))
             return
         self.tell(found.text)
+        self._continuation.begin(parameters)
         self._work.start_run(run, lambda progress: self._logic.compute(run, progress))
 
     def start_run(self, run: AppliedRun) -> None:
         """Apply a profile; what comes out is looked at, corrected and decided on like a propagation."""
+        self._continuation.begin(self.parameters)
         self._work.start_run(run, run.compute, APPLYING)
 
     def cancel(self) -> None:

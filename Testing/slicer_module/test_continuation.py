@@ -75,6 +75,21 @@ def test_discard_chooses_the_drawing_again_and_spares_it_again(panel, target, ru
     assert np.array_equal(panel.mask(), drawn), "the drawing that was to be spared"
 
 
+@pytest.mark.parametrize("target", ["same segment", *NEW])
+def test_another_case_that_was_chosen_meanwhile_stays_chosen(panel, grey, target):
+    """The end of a run must not bring the segmentation of the case before beside the volume of the next one."""
+    panel.parameters.target = target
+    panel.presenter.press_main()
+    volume = build.volume_node(grey, (0.8, 0.8, 2.5), (20, 0, 0))
+    segmentation = build.segmentation_node(volume, "Liver")
+    panel.parameters.volume, panel.parameters.segmentation = volume, segmentation
+    panel.presenter.inputs_changed()
+    panel.jobs.put_result("Liver", panel.ball)
+    panel.tick(3)
+    assert panel.state.phase == FINISHED
+    assert (panel.parameters.volume, panel.parameters.segmentation) == (volume, segmentation)
+
+
 def test_undo_of_a_new_segment_chooses_the_drawing_again(panel):
     panel.parameters.target = "new segment"
     panel.run()
