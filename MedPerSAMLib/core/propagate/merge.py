@@ -91,10 +91,11 @@ def run_chains(
 
 def _prepare_ahead(fields: Fields, chains: Sequence[Chain], progress: Progress) -> None:
     """Compute the fields of the next steps, several at once; those beyond a structure's end are never needed."""
-    going = [chain for chain in chains if not chain.ended]
-    if not all(fields.has(chain.ahead(1)) for chain in going):
-        slices = max(1, BATCH // (2 * len(going)))
-        fields.prepare([pair for chain in going for pair in chain.ahead(slices)], progress)
+    # After a correction most chains have theirs; the batch belongs to those that lead onto new slices.
+    waiting = [chain for chain in chains if not chain.ended and not fields.has(chain.ahead(1))]
+    if waiting:
+        slices = max(1, BATCH // (2 * len(waiting)))
+        fields.prepare([pair for chain in waiting for pair in chain.ahead(slices)], progress)
 
 
 def _advanced(chains: Sequence[tuple[ChainParts, Chain]]) -> Iterator[Link]:
