@@ -85,19 +85,13 @@ def test_distances_are_exact():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_likeness_is_that_of_the_pipeline():
-    """Against the few lines of ``Questioner``, which work on one stored slice."""
+def test_likeness_tells_a_structure_from_its_surroundings_and_knows_nothing_of_an_empty_one():
     torch.manual_seed(0)
-    embeddings, other = torch.randn(2, 2, 8, 16, 16)
+    inside, outside = torch.nn.functional.normalize(torch.randn(2, 8), dim=1)
     mask = torch.zeros(2, 1, SIDE, SIDE)
-    mask[0, 0, 20:40, 10:30] = 1
-    found = likeness(embeddings, other, mask, SIDE)
-    from torch.nn import functional as F
-
-    unit, inside = F.normalize(other[0], dim=0), F.interpolate(mask[:1], (16, 16), mode="area")[0, 0]
-    around = (F.max_pool2d(inside[None], 5, 1, 2)[0] > 0) & (inside <= 0)
-    directions = [F.normalize((unit * w).sum(dim=(1, 2)), dim=0) for w in (inside, around.float())]
-    score = torch.einsum("chw,c->hw", F.normalize(embeddings[0], dim=0), directions[0] - directions[1])
-    expected = F.interpolate(score[None, None], (SIDE, SIDE), mode="bilinear", align_corners=False)[0, 0]
-    torch.testing.assert_close(found[0], expected)
+    mask[0, 0, 16:48, 16:48] = 1
+    coarse = torch.nn.functional.max_pool2d(mask[:1], 4)
+    one = coarse * inside[:, None, None] + (1 - coarse) * outside[:, None, None]
+    found = likeness(one.expand(2, -1, -1, -1), one.expand(2, -1, -1, -1), mask, SIDE)
+    assert found[0][20:44, 20:44].min() > 0.5 > -0.5 > found[0][:8].max()
     assert not found[1].any()

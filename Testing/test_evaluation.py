@@ -17,7 +17,7 @@ import SimpleITK
 from MedPerSAMLib.core import methods
 from MedPerSAMLib.core.task import Propagation, Transfer
 from MedPerSAMLib.errors import DependencyError, InputError, OutputError
-from MedPerSAMLib.services.cli import main
+from MedPerSAMLib.services.cli import main, parser
 from MedPerSAMLib.services.evaluation.ablation import ablation_variants
 from MedPerSAMLib.services.evaluation.correction_protocol import worst_slice
 from MedPerSAMLib.services.evaluation.dataset import Dataset
@@ -619,6 +619,14 @@ def test_lists_are_written_with_commas_or_spaces(evaluate):
     assert set(one["sets"]) == {"balls", "acdc"}
     assert set(one["sets"]["balls"]) == {"copy", "copy:reach=3.0"}
     assert one["settings"] == two["settings"] == three["settings"]
+
+
+def test_a_setting_of_several_numbers_stands_in_brackets():
+    words = ["evaluate", "data", "--methods", "warp,med-persam:refine.area_range=(0,1e6);sam=True,copy"]
+    methods_asked = parser().parse_args(words).methods
+    assert methods_asked == ["warp", "med-persam:refine.area_range=(0,1e6);sam=True", "copy"]
+    variants = choose_variants(methods_asked, "propagate").variants
+    assert variants[1].settings.refine.area_range == (0, 1e6)
 
 
 def test_training_sizes_are_written_with_commas_or_spaces(evaluate):

@@ -25,26 +25,28 @@ class Continuation:
         """Of an application: structure's name -> ID of its segment."""
         self._targets: list[Target] = []
         self._before: tuple = (None, [])
-        self._began_with: tuple = ()
+        self._began_with: tuple = (None, None, [])
 
     def begin(self, parameters: Parameters) -> None:
         """A run begins with what is chosen now."""
-        self._began_with = parameters.volume, parameters.segmentation
+        self._began_with = parameters.volume, parameters.segmentation, list(parameters.segmentIDs)
 
     def follow(self, parameters: Parameters, run: PropagationRun) -> bool:
         """Choose the segments that a run wrote; False where they are chosen already, or where the user has turned to
         another volume or segmentation meanwhile."""
-        if (parameters.volume, parameters.segmentation) != self._began_with:
-            return False
         targets = [structure.preview.target for structure in run.structures.values()]
+        volume, *before = self._began_with
+        # Slicer's own lists may choose a new segmentation by themselves.
+        if parameters.volume is not volume or parameters.segmentation not in (before[0], targets[0].segmentation):
+            return False
         places = {(target.segmentation, target.segment_id) for target in targets}
         if places <= {(parameters.segmentation, segment_id) for segment_id in parameters.segmentIDs}:
             return False
         if places != {(target.segmentation, target.segment_id) for target in self._targets}:
-            self._before = parameters.segmentation, list(parameters.segmentIDs)
+            self._before = tuple(before)
         self._volume, self._wish, self._targets = run.volume, parameters.target, targets
-        places = {name: structure.preview.target.segment_id for name, structure in run.structures.items()}
-        self._applied = places if isinstance(run, AppliedRun) else {}
+        written = {name: structure.preview.target.segment_id for name, structure in run.structures.items()}
+        self._applied = written if isinstance(run, AppliedRun) else {}
         parameters.segmentation = targets[0].segmentation
         parameters.segmentIDs = [target.segment_id for target in targets]
         return True

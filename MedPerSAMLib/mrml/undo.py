@@ -126,26 +126,29 @@ class EditorUndo:
 
     def undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
         """Go back one step where the last one was saved; False if there is none."""
-        if not self._kept_there(segmentation):
-            return self.otherwise.undo(segmentation)
-        if not self._shown(segmentation):
-            return False
-        self._find_editor().undo()
-        return True
+        return self._move(segmentation, self.otherwise.undo, lambda editor: editor.undo())
 
     def redo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
         """Go forward one step where the last one was saved; False if there is none."""
-        if not self._kept_there(segmentation):
-            return self.otherwise.redo(segmentation)
-        if not self._shown(segmentation):
-            return False
-        self._find_editor().redo()
-        return True
+        return self._move(segmentation, self.otherwise.redo, lambda editor: editor.redo())
 
     def clear(self) -> None:
         """Forget the histories that are ours; the editor looks after its own."""
         self._in_editor.clear()
         self.otherwise.clear()
+
+    def _move(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        otherwise: Callable[[slicer.vtkMRMLSegmentationNode], bool],
+        in_editor: Callable[[object], None],
+    ) -> bool:
+        if not self._kept_there(segmentation):
+            return otherwise(segmentation)
+        if not self._shown(segmentation):
+            return False
+        in_editor(self._find_editor())
+        return True
 
     def _kept_there(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
         return segmentation.GetID() in self._in_editor

@@ -90,6 +90,21 @@ def test_another_case_that_was_chosen_meanwhile_stays_chosen(panel, grey, target
     assert (panel.parameters.volume, panel.parameters.segmentation) == (volume, segmentation)
 
 
+def test_a_new_segmentation_that_slicer_chose_by_itself_is_followed_like_any_other(panel):
+    panel.parameters.target = "new segmentation"
+    panel.presenter.press_main()
+    panel.jobs.put(SLICE, ("Liver", 8, panel.ball[8], 0.5))
+    panel.tick()
+    made = next(iter(panel.logic._previews.values())).target.segmentation
+    panel.parameters.segmentation, panel.parameters.segmentIDs = made, []  # as a node list does
+    panel.presenter.inputs_changed()
+    panel.jobs.put_result("Liver", panel.ball)
+    panel.tick(3)
+    assert panel.parameters.segmentation is made and len(panel.parameters.segmentIDs) == 1
+    panel.presenter.discard()
+    assert chosen(panel) == ("new segmentation", panel.segmentation, ["Liver"])
+
+
 def test_undo_of_a_new_segment_chooses_the_drawing_again(panel):
     panel.parameters.target = "new segment"
     panel.run()

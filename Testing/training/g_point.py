@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.prompts.points import PointSettings
+from MedPerSAMLib.core.prompts.prototypes import prototypes
 from MedPerSAMLib.core.sam.predictor import upsample
 from Testing.training.fields import Random
 
@@ -29,12 +30,10 @@ def likeness(embeddings: torch.Tensor, other: torch.Tensor, other_mask: torch.Te
     Returns:
         (B, size, size), the cosine to the structure's direction less that to its surroundings'.
     """
-    here, there = (F.normalize(part.float(), dim=1) for part in (embeddings, other))
-    inside = F.interpolate(other_mask.float(), there.shape[-2:], mode="area")
-    around = ((F.max_pool2d(inside, 5, 1, 2) > 0) & (inside <= 0)).float()
-    directions = [F.normalize((there * weight).sum((2, 3)), dim=1) for weight in (inside, around)]
+    inside, around = prototypes(other.float(), other_mask.float())
     known = other_mask.flatten(1).any(1).float()[:, None]
-    return upsample(torch.einsum("bchw,bc->bhw", here, known * (directions[0] - directions[1]))[:, None], size)[:, 0]
+    here = F.normalize(embeddings.float(), dim=1)
+    return upsample(torch.einsum("bchw,bc->bhw", here, known * (inside - around))[:, None], size)[:, 0]
 
 
 def g_points(
@@ -147,7 +146,8 @@ def _best(region: torch.Tensor, score: torch.Tensor, flat: float, sign: int) -> 
     size = region.sum((1, 2), keepdim=True).clamp(min=1)
     centre = [(region * where).sum((1, 2), keepdim=True) / size for where in (rows, columns)]
     central = -((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2)
-    most, least = (fill.amax((1, 2)) for fill in (score.masked_fill(~region, -torch.inf), (-score).masked_fill(~region, -torch.inf)))
-    decides = (most + least >= flat)[:, None, None]
+    most = score.masked_fill(~region, -torch.inf).amax((1, 2))
+    least = score.masked_fill(~region, torch.inf).amin((1, 2))
+    decides = (most - least >= flat)[:, None, None]
     values = torch.where(decides, sign * score, central).masked_fill(~region, -torch.inf)
     return values.flatten(1).argmax(1)

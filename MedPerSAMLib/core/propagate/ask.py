@@ -21,6 +21,7 @@ from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.prompts.box import box_prompt
 from MedPerSAMLib.core.prompts.mask_prompt import mask_prompt
 from MedPerSAMLib.core.prompts.points import PointSettings, pad_points, point_prompts
+from MedPerSAMLib.core.prompts.prototypes import prototypes
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts, upsample
 
 Prototype = tuple[torch.Tensor, torch.Tensor]
@@ -162,13 +163,9 @@ class Questioner:
     def prototype(self, index: int, mask: np.ndarray) -> Prototype:
         """Mean direction of the embedding inside a (rows, columns) bool mask of slice ``index`` and around it."""
         frame, on_grid = self._frames(mask)
-        embedding = F.normalize(self._embedder.embed([index], frame)[0].cpu(), dim=0)
-        size = embedding.shape[-1]
         soft = on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])
-        inside = F.interpolate(soft, (size, size), mode="area")[0, 0]
-        around = (F.max_pool2d(inside[None], 5, 1, 2)[0] > 0) & (inside <= 0)
-        weights = inside if inside.sum() > 0 else F.adaptive_max_pool2d(soft, size)[0, 0]
-        return tuple(F.normalize((embedding * w).sum(dim=(1, 2)), dim=0) for w in (weights, around.float()))
+        inside, around = prototypes(self._embedder.embed([index], frame)[:1].cpu(), soft)
+        return inside[0], around[0]
 
     def _scores(self, embeddings: torch.Tensor) -> Sequence[np.ndarray | None]:
         """(B, m, m) cosine to the structure's prototype less that to its surroundings' (METHOD.md section 1, g_point)."""

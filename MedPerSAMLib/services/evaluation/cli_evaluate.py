@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -63,10 +64,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 class _List(argparse.Action):
-    """Takes words with commas, spaces or both between them."""
+    """Takes words with commas, spaces or both between them; commas in brackets belong to a word."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        setattr(namespace, self.dest, [word.strip() for text in values for word in text.split(",") if word.strip()])
+        setattr(namespace, self.dest, [word.strip() for text in values for word in re.split(r",(?![^(]*\))", text) if word.strip()])
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

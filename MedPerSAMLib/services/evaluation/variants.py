@@ -114,7 +114,7 @@ def parsed_changes(method: str, changes: str) -> dict[str, object]:
     """``field=value;part.field=value`` as values by field.
 
     Raises:
-        InputError: a value of the method's is no number, True, False or None.
+        InputError: a value of the method's is no number, True, False, None or a tuple of numbers.
     """
     values = {}
     for change in changes.split(";"):
@@ -123,7 +123,7 @@ def parsed_changes(method: str, changes: str) -> dict[str, object]:
             values[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError) as error:
             raise InputError(
-                f"{value!r} is no value for {method}'s {key}; write a number, True, False or None."
+                f"{value!r} is no value for {method}'s {key}; write a number, True, False, None, or numbers in brackets."
             ) from error
     return values
 

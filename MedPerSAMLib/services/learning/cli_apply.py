@@ -116,7 +116,6 @@ def _write(
 ) -> None:
     import numpy as np
 
-
     structures = profile.structures()
     labels = np.zeros(volume.array.shape, np.min_scalar_type(max(s.value for s in structures.values())))
     for number, structure in structures.items():
