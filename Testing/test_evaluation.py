@@ -625,7 +625,7 @@ def test_a_setting_of_several_numbers_stands_in_brackets():
     words = ["evaluate", "data", "--methods", "warp,med-persam:refine.area_range=(0,1e6);sam=True,copy"]
     methods_asked = parser().parse_args(words).methods
     assert methods_asked == ["warp", "med-persam:refine.area_range=(0,1e6);sam=True", "copy"]
-    variants = choose_variants(methods_asked, "propagate").variants
+    variants = choose_variants(methods_asked, False, "propagate").variants
     assert variants[1].settings.refine.area_range == (0, 1e6)
 
 

@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 
 from MedPerSAMLib.core.features import Window, context_features, level_features, local_features, window_around
+from MedPerSAMLib.core.one_thread import one_thread
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _train(
     context = torch.from_numpy(context_features(inside.shape[1]))
     brightness = torch.from_numpy(brightness_step)
     truth = torch.cat([torch.ones(settings.batch), torch.zeros(settings.batch)])
-    with torch.enable_grad():
+    with torch.enable_grad(), one_thread():
         for _ in range(settings.steps):
             x = torch.cat([c[rng.integers(len(c), size=settings.batch)] for c in classes])
             strange = torch.from_numpy(rng.random(len(x)) < settings.strange_context)
