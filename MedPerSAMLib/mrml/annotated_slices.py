@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 
 from MedPerSAMLib.errors import InputError, NothingDrawn
-from MedPerSAMLib.mrml.geometry import OBLIQUE_DEGREES, plane_name
+from MedPerSAMLib.mrml.geometry import OBLIQUE_DEGREES, check_transforms, plane_name
 from MedPerSAMLib.mrml.last_looks import LastLooks, state_of
 from MedPerSAMLib.mrml.resampled_slices import ResampledSlices
 from MedPerSAMLib.mrml.segment_reader import match_grids, read_box, segment_of
@@ -100,6 +100,7 @@ def drawn_slices(
 
 def _look(segmentation, segment_id: str, volume, view_axis: int | None) -> Annotation:
     segment = segment_of(segmentation, segment_id)
+    check_transforms(segmentation, volume)
     box = read_box(segmentation, segment_id, volume)
     if box is None:
         raise InputError(f"{segment.GetName()} is empty on {volume.GetName()}; outline it on one slice.")

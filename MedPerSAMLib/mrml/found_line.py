@@ -8,7 +8,7 @@ import slicer
 
 from MedPerSAMLib.errors import InputError, MedPerSAMError, NothingDrawn
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
-from MedPerSAMLib.mrml.geometry import transform_between
+from MedPerSAMLib.mrml.geometry import check_transforms
 from MedPerSAMLib.mrml.segment_reader import made_for, segment_of
 from MedPerSAMLib.mrml.views import axis_of_view
 from MedPerSAMLib.mrml.volume_reader import voxels
@@ -53,7 +53,7 @@ def look_at(parameters, scene: slicer.vtkMRMLScene) -> Found:
     for segment_id in segment_ids:
         try:
             voxels(parameters.volume)
-            transform_between(parameters.segmentation, parameters.volume)
+            check_transforms(parameters.segmentation, parameters.volume)
             view = axis_of_view(scene, parameters.volume)
             annotation = find_annotation(parameters.segmentation, segment_id, parameters.volume, view)
             first = annotation if first is None else first

@@ -20,6 +20,9 @@ OBLIQUE_DEGREES = 1.0
 """Beyond this angle a slice painted in one grid runs through several slices of the other within a usual field of
 view."""
 
+_SHEAR = 1e-3
+"""Cosine by which two axes of a grid may miss the right angle: a tenth of a pixel over a hundred."""
+
 _PLANES = ("sagittal", "coronal", "axial")
 """The plane that lies across the R, A and S direction."""
 
@@ -50,6 +53,23 @@ def transform_between(
         )
     transform.SetMatrix(matrix)
     return transform
+
+
+def check_transforms(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Whether a labelmap of the segmentation can have the volume's voxels.
+
+    Raises:
+        InputError: the transform between the nodes is not linear, or shears the volume's grid, which no labelmap can.
+    """
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    steps = (matrix_array(transform_between(volume, segmentation).GetMatrix()) @ matrix_array(ijk_to_ras))[:3, :3]
+    directions = steps / np.linalg.norm(steps, axis=0)
+    if np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR:
+        raise InputError(
+            f"The transforms of {volume.GetName()!r} and {segmentation.GetName()!r} shear one against the other, so that no "
+            "labelmap can have the volume's voxels; put both under the same transform, or harden them (Transforms module)."
+        )
 
 
 def volume_to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:

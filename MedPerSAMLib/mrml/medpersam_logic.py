@@ -16,7 +16,7 @@ from MedPerSAMLib.mrml.applied_run import AppliedRun, Points
 from MedPerSAMLib.mrml.dependencies import missing_packages_named
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
 from MedPerSAMLib.mrml.finished_case import FinishedCase, TrainingPair, check_alike, labels_of, read_case
-from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, transform_between
+from MedPerSAMLib.mrml.geometry import axis_of_plane, check_transforms, in_plane_directions
 from MedPerSAMLib.mrml.logic import Direct, PropagationLogic
 from MedPerSAMLib.mrml.propagation_run import Structure
 from MedPerSAMLib.mrml.segment_reader import made_for
@@ -202,7 +202,7 @@ class MedPerSAMLogic(PropagationLogic):
             )
         if segmentation is not None and target != NEW_SEGMENTATION:
             _check_case(segmentation, volume)
-            transform_between(segmentation, volume)
+            check_transforms(segmentation, volume)
             check_mask(editor, segmentation)
             if target != NEW_SEGMENT and not places and segmentation.GetSegmentation().GetNumberOfSegments():
                 labels_of(segmentation)  # two segments of one name, or no labelmaps

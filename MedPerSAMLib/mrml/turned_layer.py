@@ -13,7 +13,7 @@ from collections.abc import Collection
 import numpy as np
 import slicer
 
-from MedPerSAMLib.mrml.geometry import transform_between
+from MedPerSAMLib.mrml.geometry import check_transforms, transform_between
 from MedPerSAMLib.mrml.segment_reader import box_of, image_on, own_grid, read_box, read_mask, segment_of, stored_labels
 from MedPerSAMLib.mrml.shared_grid import grow, label_array, offset_to, overlap
 
@@ -76,17 +76,15 @@ class TurnedLayer:
                 cleared.
 
         Returns:
-            what it was; None, and nothing done, where its grid is not turned, or where a transform with shear bends the
-            volume's into one that no labelmap can have.
+            what it was; None, and nothing done, where its grid is not turned.
 
         Raises:
-            InputError: no such segment, or a transform between the nodes is not linear.
+            InputError: no such segment, or no labelmap can have the volume's voxels (``check_transforms``).
         """
-        nothing = np.zeros((1, 1, 1), bool), (0, 0, 0)
         if not is_turned(segmentation, segment_id, volume):
             return None
-        if offset_to(image_in(segmentation, volume, *nothing), segmentation, volume) is None:
-            return None
+        check_transforms(segmentation, volume)
+        nothing = np.zeros((1, 1, 1), bool), (0, 0, 0)
         mask = read_mask(segmentation, segment_id, volume)
         np.moveaxis(mask, axis, 0)[list(empty)] = False
         before = cls(segmentation, segment_id, volume, box_of(mask))

@@ -16,7 +16,7 @@ from strokes import REMOVE, SegmentEditor
 from test_segment_io import _in_world, _voxel_centres
 
 from MedPerSAMLib.core.task import Propagation
-from MedPerSAMLib.errors import Cancelled
+from MedPerSAMLib.errors import Cancelled, InputError
 from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.geometry import matrix_array, slice_centre
 from MedPerSAMLib.mrml.logic import PropagationLogic
@@ -300,3 +300,25 @@ def test_undo_of_a_run_stops_it(tilted):
         run.write("Liver", 13, tilted.ball[13])
     run.cancel()
     assert tilted.stored() == before
+
+
+def sheared():
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Sheared")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 1, 0.2)
+    node.SetMatrixTransformToParent(matrix)
+    return node
+
+
+def test_what_no_labelmap_can_hold_is_refused(scene):
+    case = Case("oblique volume")
+    before = label_array(stored_labels(case.segmentation.GetSegmentation().GetSegment("Liver"))).copy()
+    transform = sheared()
+    case.volume.SetAndObserveTransformNodeID(transform.GetID())
+    with pytest.raises(InputError, match="'CT' and 'Segmentation' shear one against the other.*same transform"):
+        find_annotation(case.segmentation, "Liver", case.volume)
+    with pytest.raises(InputError, match="shear"):
+        case.logic.start(case.volume, case.segmentation, ["Liver"], "copy")
+    assert np.array_equal(label_array(stored_labels(case.segmentation.GetSegmentation().GetSegment("Liver"))), before)
+    case.segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    assert DRAWN in find_annotation(case.segmentation, "Liver", case.volume).masks
