@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from MedPerSAMLib.core import precision as precision_module
+from MedPerSAMLib.core.sam.levels import encode_levels
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts
 from MedPerSAMLib.core.sam.tiny import TinyConfig, build_tiny, load_tiny, tiny_config, tiny_metadata
 from MedPerSAMLib.core.warp.network import WarpNetwork, compose, integrate, load_warp, warp
@@ -152,3 +154,13 @@ def test_groups_of_images_depend_on_seed_and_number_only():
     second = both.next()
     alone = Source(3, 1, 2, warper, 1, "cpu").next()
     assert torch.equal(second.frames, alone.frames) and torch.equal(second.labels, alone.labels)
+
+
+def test_the_embedded_encoder_is_never_rounded(monkeypatch):
+    predictor = Predictor(load_tiny(weights_path("tiny")))
+    frames = torch.rand(2, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(precision_module, "_gains_by_half", lambda device: False)
+    full = predictor.encode(frames), *encode_levels(predictor, frames)
+    monkeypatch.setattr(precision_module, "_gains_by_half", lambda device: True)
+    again = predictor.encode(frames), *encode_levels(predictor, frames)
+    assert all(torch.equal(a, b) for a, b in zip(full, again))

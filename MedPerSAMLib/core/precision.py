@@ -1,4 +1,4 @@
-"""Half precision where a device gains by it."""
+"""Half precision where a device gains by it, and what is computed can bear it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ def fast_precision(device: torch.device) -> contextlib.AbstractContextManager:
     """Autocast to half precision where the device gains by it, else nothing."""
     # No autocast at all where it does not gain: for some devices not even a disabled one can be made.
     return torch.autocast(device.type, dtype=_half(device)) if _gains_by_half(device) else contextlib.nullcontext()
+
+
+def encoder_precision(encoder: torch.nn.Module, device: torch.device) -> contextlib.AbstractContextManager:
+    """:func:`fast_precision`, but for an encoder that says by ``full_precision`` that rounding costs more than it gains."""
+    return contextlib.nullcontext() if getattr(encoder, "full_precision", False) else fast_precision(device)
 
 
 def _half(device: torch.device) -> torch.dtype:

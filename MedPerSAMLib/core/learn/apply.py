@@ -10,6 +10,7 @@ import torch
 
 from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.intensity import normalise_volume
+from MedPerSAMLib.core.learn.across import AcrossSlices
 from MedPerSAMLib.core.learn.fit import LOCATOR
 from MedPerSAMLib.core.learn.fitted import Fitted
 from MedPerSAMLib.core.learn.inputs import Inputs, look, sizes
@@ -114,6 +115,7 @@ class _Viewer:
     ) -> None:
         self.method, self.part, self._predictor, self._progress = method, part, predictor, progress
         self.slices, self.spacing = normalise_volume(volume.array), volume.spacing[1:]
+        self.slice_spacing = volume.spacing[0]
         self.frame_size, self._mask_size = sizes(predictor)
         self._device = torch.device("cpu") if predictor is None else predictor.device
         self.whole = Frame.full(self.slices.shape[1:], self.spacing, self.frame_size)
@@ -123,7 +125,7 @@ class _Viewer:
         found = np.zeros(self.slices.shape, np.float32)
         with torch.no_grad():
             for indices, inputs in self.batches(self.whole, "looking for the place", "frames"):
-                probability = self.restore(self.whole, locator(inputs))
+                probability = self.restore(self.whole, locator(inputs).softmax(dim=1))
                 found[indices.start : indices.stop] = np.where(probability[:, 1] > 0.5, probability[:, 1], 0)
         return found
 
@@ -136,10 +138,9 @@ class _Viewer:
             # Through half precision, as in training.
             yield indices, look(sees, self._predictor, frame.sample(images)).half().on(self._device)
 
-    def restore(self, frame: Frame, logits: torch.Tensor) -> np.ndarray:
-        """(B, 1 + C, m, m) logits in a frame -> (B, 1 + C, rows, columns) probabilities on the slices."""
-        probability = logits.softmax(dim=1).cpu()
-        native = frame.restore(probability, self.slices.shape[1:], 0.0)
+    def restore(self, frame: Frame, probability: torch.Tensor) -> np.ndarray:
+        """(B, 1 + C, m, m) probabilities in a frame -> (B, 1 + C, rows, columns) on the slices."""
+        native = frame.restore(probability.cpu(), self.slices.shape[1:], 0.0)
         native[:, 0] += 1 - native.sum(dim=1)  # beyond the frame lies background
         return native.numpy()
 
@@ -148,7 +149,8 @@ def _segment(
     viewer: _Viewer, classes: int, frame: Frame, on_slice: OnSlice, moved: Mapping[tuple[int, int], SlicePoints]
 ) -> _Collected:
     """All slices seen through one window."""
-    collected = _Collected(viewer.slices.shape, classes)
+    collected, across = _Collected(viewer.slices.shape, classes), AcrossSlices(viewer.slice_spacing, len(viewer.slices))
+    asked_again = {index for _, index in moved}
     with torch.no_grad():
         for indices, inputs in viewer.batches(frame, "segmenting", viewer.method.sees):
             logits = viewer.part(inputs)
@@ -158,16 +160,17 @@ def _segment(
                     row = index - indices.start
                     again = _ask_again(viewer.part, inputs[row : row + 1], number, moved[number, index], frame)
                     logits[row, number] = again
-            probability = viewer.restore(frame, logits)
-            for row, index in enumerate(indices):
-                collected.add(index, probability[row])
+            for row, (index, probability) in enumerate(zip(indices, logits.softmax(dim=1).cpu())):
                 for number in range(1, classes + 1):
-                    mask, confidence = collected.labels[index] == number, float(collected.confidence[number, index])
-                    on_slice(number, index, mask, confidence)
                     if (number, index) in moved:
                         collected.points[number, index] = moved[number, index]
                     elif places is not None:
                         collected.points[number, index] = _on_slice(places[row, number - 1], frame)
+                for ready, blended in across.add(index, probability, alone=index in asked_again):
+                    collected.add(ready, viewer.restore(frame, blended[None])[0])
+                    for number in range(1, classes + 1):
+                        mask, confidence = collected.labels[ready] == number, float(collected.confidence[number, ready])
+                        on_slice(number, ready, mask, confidence)
     return collected
 
 

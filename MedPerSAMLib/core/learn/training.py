@@ -17,7 +17,6 @@ from MedPerSAMLib.core.learn.inputs import Inputs
 from MedPerSAMLib.core.learn.losses import class_weights
 from MedPerSAMLib.core.learn.parts import load_weights, loss_of
 from MedPerSAMLib.core.learn.settings import FitSettings
-from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.repeatable import repeatable
 
@@ -173,7 +172,7 @@ class Training:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         # What the part itself draws (channels left out) follows the step, too.
-        with torch.random.fork_rng(devices=[]), fast_precision(self._device):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed * 1_000_003 + step)
             loss = loss_of(self.part, inputs, labels, self._weights, generator)
         self._optimiser.zero_grad(set_to_none=True)

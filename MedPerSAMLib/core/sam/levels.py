@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.nn import functional as F
 
-from MedPerSAMLib.core.precision import fast_precision
+from MedPerSAMLib.core.precision import encoder_precision
 from MedPerSAMLib.core.sam.predictor import Predictor
 
 SHARES = (0.5, 0.75, 1.0)
@@ -30,7 +30,7 @@ def encode_levels(predictor: Predictor, frames: torch.Tensor) -> tuple[torch.Ten
     """
     encoder = predictor.sam.image_encoder
     embeddings, inner = [], []
-    with torch.inference_mode(), fast_precision(predictor.device):
+    with torch.inference_mode(), encoder_precision(encoder, predictor.device):
         for start in range(0, len(frames), predictor.batch):
             embedding, levels = _run(encoder, predictor.normalise(frames[start : start + predictor.batch]))
             side = embedding.shape[-1]

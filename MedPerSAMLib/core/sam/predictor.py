@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from MedPerSAMLib.core.precision import fast_precision
+from MedPerSAMLib.core.precision import encoder_precision
 from MedPerSAMLib.core.sam.two_way import two_way
 
 
@@ -71,7 +71,7 @@ class Predictor:
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Embed (B, 1 or 3, s, s) frames with values 0..1; returns (B, C, e, e) float32 on the device."""
-        with torch.inference_mode(), fast_precision(self.device):
+        with torch.inference_mode(), encoder_precision(self.sam.image_encoder, self.device):
             parts = [
                 self.sam.image_encoder(self.normalise(frames[start : start + self.batch])).float()
                 for start in range(0, len(frames), self.batch)

@@ -52,6 +52,9 @@ class TinyEncoder(nn.Module):
     get sharp boundaries. Group normalisation: the statistics are each image's own, whatever made the image.
     """
 
+    full_precision = True
+    """Features rounded to bfloat16 cost Matcher 0.02 to 0.03 on three of six sets of pictures, and gain ten milliseconds a slice."""
+
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
         two, four, eight, sixteen = config.widths

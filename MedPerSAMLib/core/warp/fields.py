@@ -13,7 +13,6 @@ from scipy import ndimage
 
 from MedPerSAMLib.core.features import window_around
 from MedPerSAMLib.core.frame import Frame
-from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.warp.network import WarpNetwork
 from MedPerSAMLib.core.warp.polish import polished
@@ -63,7 +62,7 @@ class NeighbourFields:
         for start in range(0, len(missing), BATCH):
             progress.step("matching neighbouring slices", start, len(missing))
             part = missing[start : start + BATCH]
-            with torch.inference_mode(), fast_precision(self._device):
+            with torch.inference_mode():
                 moving, fixed = (self._frames([pair[side] for pair in part]) for side in (0, 1))
                 fields = self._to_pixels(self.network(moving, fixed).float().cpu())
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
