@@ -324,6 +324,20 @@ def test_first_image_is_the_reference_of_all_others(evaluate):
     assert {case["case"] for case in figures["cases"] if case["set"] == "discs"} == {"y", "z"}
 
 
+def test_cases_are_the_reference_in_turn(evaluate):
+    code, figures, _, _ = evaluate("--protocol", "image", "--methods", "copy", "--sets", "discs", "--references", "3")
+    assert code == 0
+    pairs = [(case["reference"], case["case"]) for case in figures["cases"]]
+    assert pairs == [("x", "y"), ("x", "z"), ("y", "x"), ("y", "z"), ("z", "x"), ("z", "y")]
+    assert figures["sets"]["discs"]["copy"]["disc"]["n"] == 6
+
+
+@pytest.mark.parametrize(("words", "said"), [(["image", "--references", "0"], "0"), (["volume", "--references", "2"], "'volume'")])
+def test_references_that_make_no_sense_are_refused(evaluate, words, said):
+    code, _, _, errors = evaluate("--protocol", *words, "--methods", "copy")
+    assert code == 2 and said in errors and "--references" in errors
+
+
 def test_slices_of_the_reference_patient_are_no_targets(evaluate):
     figures = evaluate("--protocol", "image", "--methods", "copy", "--sets", "acdc", "--labels", PILLAR)[1]
     targets = {case["case"].split("/")[0] for case in figures["cases"]}

@@ -30,6 +30,7 @@ from MedPerSAMLib.core.propagate.likeness import Likeness, Window, annotated_win
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
 from MedPerSAMLib.core.propagate.merge import MeetingSettings, run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
+from MedPerSAMLib.core.propagate.recognise import recognised
 from MedPerSAMLib.core.propagate.refiner import Calibration, SamRefiner, calibrate
 from MedPerSAMLib.core.propagate.retraining import mean_confidence, trusted_slices
 from MedPerSAMLib.core.propagate.sides import Make, Sides
@@ -212,11 +213,12 @@ class MedPerSAM:
             return 1 / (1 + np.exp(-appearance.log_odds(1, everything)))
 
         distinct = distinct_looks(image, mask, probability) if s.appearance else 0.0
-        annotated_refiner = None
+        annotated_refiner = shown = None
         if s.sam:
             asked = self._questioner(session, session.embedder(None), grid, (1.0, 1.0))
             calibration = calibrate(asked, 0, mask, s.refine, session.seed)
             annotated_refiner = SamRefiner(asked, {0: mask}, s.refine, calibration)
+            shown = asked.show(0, mask)
         windows = []
         if s.likeness and s.sam:
             size = session.predictor.frame_size
@@ -228,17 +230,28 @@ class MedPerSAM:
             progress.step("carrying the mask", number, len(session.targets))
             target_grid, target = working_image(same_channels(native, session.image), s.carry.longest)
             planes[1] = target
-            refiner = None
+            refiner = recognise = None
             if annotated_refiner is not None:
-                refiner = annotated_refiner.on(
-                    self._questioner(session, session.embedder(number), target_grid, (1.0, 1.0))
-                )
+                about = self._questioner(session, session.embedder(number), target_grid, (1.0, 1.0))
+                refiner = annotated_refiner.on(about)
+                recognise = lambda found, about=about: recognised(shown, about.show(0, found))
             weight = s.appearance_weight if s.appearance else 0.0
             likeness = None
             if windows:
                 likeness = self._likeness(windows, session, number, mask, target.shape[:2])
             pair = ImagePair(
-                image, mask, target, session.warp_network, appearance, weight, distinct, refiner, s.carry, s.step, likeness
+                image,
+                mask,
+                target,
+                session.warp_network,
+                appearance,
+                weight,
+                distinct,
+                refiner,
+                s.carry,
+                s.step,
+                likeness,
+                recognise,
             )
             found = [other.find_in(session, what, number).mask for other, what in zip(others, learned)]
             best = pair.best([target_grid.mask_from_native(one) for one in found])

@@ -22,6 +22,7 @@ from MedPerSAMLib.core.prompts.box import box_prompt
 from MedPerSAMLib.core.prompts.mask_prompt import mask_prompt
 from MedPerSAMLib.core.prompts.points import PointSettings, pad_points, point_prompts
 from MedPerSAMLib.core.prompts.prototypes import prototypes
+from MedPerSAMLib.core.propagate.recognise import Shown
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts, upsample
 
 Prototype = tuple[torch.Tensor, torch.Tensor]
@@ -166,6 +167,14 @@ class Questioner:
         soft = on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])
         inside, around = prototypes(self._embedder.embed([index], frame)[:1].cpu(), soft)
         return inside[0], around[0]
+
+    def show(self, index: int, mask: np.ndarray) -> Shown:
+        """A non-empty (rows, columns) bool mask of slice ``index``, as SAM sees it."""
+        frame, on_grid = self._frames(mask)
+        embedding = self._embedder.embed([index], frame)[0].cpu()
+        planes = torch.from_numpy(np.stack([mask, np.ones_like(mask)]).astype(np.float32))
+        inside, on_image = F.interpolate(on_grid.sample(planes[:, None]), embedding.shape[-2:], mode="area")[:, 0]
+        return Shown(F.normalize(embedding, dim=0), inside, on_image > 0.5)
 
     def _scores(self, embeddings: torch.Tensor) -> Sequence[np.ndarray | None]:
         """(B, m, m) cosine to the structure's prototype less that to its surroundings' (METHOD.md section 1, g_point)."""

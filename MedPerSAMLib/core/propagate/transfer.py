@@ -10,7 +10,7 @@ needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,8 +43,9 @@ class TransferSettings:
         likeness: how they are found by SAM's features.
         looking: power of the looks in a proposal's score where they are distinct, beside 1 of the predicted IoU.
         placing: power of the place where they are not.
-        searching: power of how distinct the looks are, for proposals that were sought by looks in the whole image [V, as those
-            before: 8 targets of each of three references in six sets of pictures and two of slices].
+        searching: power of how distinct the looks are, for proposals that were sought by looks in the whole image.
+        recognising: power of how well the proposal would find the annotated structure again [V, as those before: some targets of
+            each of three references in six sets of pictures and two of slices].
         growth_steps: corrections by appearance and SAM of a proposal.
         step_pixels: how much a correction may change, as a distance between slices would.
     """
@@ -56,6 +57,7 @@ class TransferSettings:
     looking: float = 0.5
     placing: float = 1.0
     searching: float = 0.25
+    recognising: float = 1.0
     growth_steps: int = 5
     step_pixels: float = 6.0
 
@@ -90,6 +92,8 @@ class ImagePair:
         settings: how.
         step: how far a proposal is believed.
         likeness: where the model's features look like the structure; None leaves it out.
+        recognise: how well a non-empty (rows, columns) bool mask of the target would find the annotated structure again, 0..1; None
+            leaves it out.
     """
 
     def __init__(
@@ -105,8 +109,9 @@ class ImagePair:
         settings: TransferSettings,
         step: StepSettings,
         likeness: Likeness | None = None,
+        recognise: Callable[[np.ndarray], float] | None = None,
     ) -> None:
-        self._likeness = likeness
+        self._likeness, self._recognise = likeness, recognise
         self._image, self._mask, self._target = _grey(image), mask, _grey(target)
         self._network, self._refiner, self._settings, self._step = network, refiner, settings, step
         self._weight, self._distinct = appearance_weight, distinct
@@ -148,7 +153,7 @@ class ImagePair:
         return Proposal(mask, log_odds, self._score(mask, signs, sought))
 
     def _score(self, mask: np.ndarray, signs: Mapping[str, float], sought: bool) -> float:
-        """What speaks for a mask, 0..1: what SAM thinks of it, its looks, its place, and how it was found."""
+        """What speaks for a mask, 0..1: what SAM thinks of it, its looks, its place, how it was found, and the way back."""
         s = self._settings
         counted = [(signs["predicted_iou"], 1.0)] if "predicted_iou" in signs else []
         if self._weight:
@@ -157,6 +162,8 @@ class ImagePair:
             counted.append((self._likeness.at(mask), s.placing * (1 - self._distinct)))
         if sought and self._weight:
             counted.append((self._distinct, s.searching))
+        if self._recognise is not None:
+            counted.append((self._recognise(mask), s.recognising))
         return math.prod(min(1.0, max(_LEAST, value)) ** power for value, power in counted) if counted else 0.5
 
     def _moved(self, centre: tuple[int, int], scale: float) -> np.ndarray:

@@ -29,6 +29,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help=folder_help).required = False  # see _complete
     parser.add_argument("--protocol", choices=list(PROTOCOLS), default="volume", help="what is measured")
     parser.add_argument(
+        "--references",
+        type=int,
+        metavar="N",
+        help="protocol image: so many cases of each set are the reference in turn (default: 1, the first)",
+    )
+    parser.add_argument(
         "--train-sizes",
         nargs="+",
         action=_List,
@@ -79,6 +85,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
         OutputError: the JSON cannot be written.
     """
     _complete(arguments)
+    if arguments.references is not None and arguments.protocol != "image":
+        raise InputError(
+            f"The protocol {arguments.protocol!r} chooses its references itself; --references belongs to 'image'."
+        )
+    if arguments.references is not None and arguments.references < 1:
+        raise InputError(f"--references {arguments.references} leaves nothing to carry from; give 1 or more.")
     if arguments.train_sizes and arguments.protocol != "fewshot":
         raise InputError(f"The protocol {arguments.protocol!r} learns nothing; --train-sizes belongs to 'fewshot'.")
     protocol = protocol_class(arguments.protocol).from_arguments(arguments)
