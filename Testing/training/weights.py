@@ -1,4 +1,4 @@
-"""Moving average of weights, and float16 safetensors files."""
+"""Moving average of weights, mixtures of two, and float16 safetensors files."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ class Average:
         self.count = 10_000
         for key, value in state.items():
             self.state[key].copy_(value)
+
+
+def between(
+    first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """Float16 weights so much of the way from the first to the second ones; beyond the second for a share above 1."""
+    state = {key: value.float() for key, value in first.items()}
+    return {key: (value + share * (second[key].float() - value)).half().contiguous() for key, value in state.items()}
 
 
 def save_half(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
