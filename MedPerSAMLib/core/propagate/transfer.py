@@ -41,7 +41,8 @@ class TransferSettings:
         look: the appearance across images, whose brightness differs.
         place: how places and sizes are tried by looks.
         likeness: how they are found by SAM's features.
-        looking: power of the looks in a proposal's score where they are distinct, beside 1 of the predicted IoU.
+        judging: power of the predicted IoU in a proposal's score.
+        looking: power of the looks where they are distinct.
         placing: power of the place where they are not.
         searching: power of how distinct the looks are, for proposals that were sought by looks in the whole image.
         recognising: power of how well the proposal would find the annotated structure again [V, as those before: some targets of
@@ -54,6 +55,7 @@ class TransferSettings:
     look: AppearanceSettings = AppearanceSettings(steps=300, unlabelled=0.0)
     place: PlaceSettings = PlaceSettings()
     likeness: LikenessSettings = field(default_factory=LikenessSettings)
+    judging: float = 2.0
     looking: float = 0.5
     placing: float = 1.0
     searching: float = 0.25
@@ -155,7 +157,7 @@ class ImagePair:
     def _score(self, mask: np.ndarray, signs: Mapping[str, float], sought: bool) -> float:
         """What speaks for a mask, 0..1: what SAM thinks of it, its looks, its place, how it was found, and the way back."""
         s = self._settings
-        counted = [(signs["predicted_iou"], 1.0)] if "predicted_iou" in signs else []
+        counted = [(signs["predicted_iou"], s.judging)] if "predicted_iou" in signs else []
         if self._weight:
             counted.append((expected_dice(mask, self._probability), s.looking * self._distinct))
         if self._likeness is not None:
