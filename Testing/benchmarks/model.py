@@ -15,7 +15,6 @@ from collections.abc import Callable
 import SimpleITK
 import torch
 
-from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts
 from MedPerSAMLib.core.sam.tiny import load_tiny
 from MedPerSAMLib.core.warp.network import load_warp, warp
@@ -43,7 +42,6 @@ def rows(repeats: int) -> dict[str, float]:
     """What is timed -> milliseconds per slice or prompt set."""
     predictor, warper = Predictor(load_tiny(weights_path("tiny"))), load_warp(weights_path("warp"))
     frames = torch.rand(BATCH, 1, 256, 256)
-    encoder, normalised = predictor.sam.image_encoder, predictor.normalise(frames)
     embeddings = predictor.encode(frames)
     boxes = torch.tensor([[60.0, 70.0, 150.0, 170.0]]).repeat(BATCH, 1)
     everything = Prompts(
@@ -52,8 +50,7 @@ def rows(repeats: int) -> dict[str, float]:
     small = torch.rand(BATCH, 1, 128, 128)
     with torch.inference_mode():
         found = {
-            "encoder, float32": milliseconds(lambda: encoder(normalised), repeats, BATCH),
-            "encoder, as used": milliseconds(lambda: predictor.encode(frames), repeats, BATCH),
+            "encoder": milliseconds(lambda: predictor.encode(frames), repeats, BATCH),
             "decoder, a box": milliseconds(lambda: predictor.decode(embeddings, Prompts(boxes=boxes)), repeats, BATCH),
             "decoder, box, points and mask": milliseconds(
                 lambda: predictor.decode(embeddings, everything), repeats, BATCH
@@ -88,17 +85,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(options.threads)
     torch.manual_seed(0)
-    half = "half precision" if not _is_plain(fast_precision(torch.device("cpu"))) else "float32: no gain by half here"
-    print(f"{options.threads} threads, batch {BATCH}, 'as used' is {half}")
+    print(f"{options.threads} threads, batch {BATCH}")
     found = rows(options.repeats) | carrying_rows(options.repeats)
-    first = found["encoder, float32"]
+    first = found["encoder"]
     for name, value in found.items():
-        print(f"{name:32s} {value:8.1f} ms   {value / first:6.2f} of the encoder in float32")
+        print(f"{name:32s} {value:8.1f} ms   {value / first:6.2f} of the encoder")
     print(f"demons take {found[DEMONS] / found[WARP]:.2f} times as long as the warp")
-
-
-def _is_plain(context: object) -> bool:
-    return not isinstance(context, torch.autocast)
 
 
 if __name__ == "__main__":

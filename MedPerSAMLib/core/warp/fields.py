@@ -24,9 +24,9 @@ _LEAST_SIDE, _MOST_SIDE, _MULTIPLE = 96, 192, 16
 _PASSES = 6
 """At most: six passes on at most 192 pixels carried neighbours' masks as well as ten on 256, in under a third of the time."""
 
-_SETTLED = 2.0
+SETTLED = 2.0
 """Frame pixels, less than the network's own figure, because structures are smaller in whole slices than in the frames that it was
-chosen on. [V] Dice on the 37 labelled volumes, 2 against 4: CT +0.005 without SAM and +0.010 with it, MR sets -0.001 to +0.002."""
+chosen on. [I] By little the best on generated abdomens (``Testing.benchmarks.pass_limit``)."""
 
 POLISH = 10
 """Demons iterations after the network."""
@@ -40,12 +40,20 @@ class NeighbourFields:
         network: the warping network.
         device: where the network runs.
         polish: demons iterations that each field is refined by; 0 leaves the network's.
+        settled: frame pixels; a pass that moves none farther is a pair's last.
     """
 
-    def __init__(self, planes: np.ndarray, network: WarpNetwork, device: torch.device, polish: int = POLISH) -> None:
+    def __init__(
+        self,
+        planes: np.ndarray,
+        network: WarpNetwork,
+        device: torch.device,
+        polish: int = POLISH,
+        settled: float = SETTLED,
+    ) -> None:
         self._planes, self._device, self._polish = planes, device, polish
         self.network = copy.copy(network.to(device))
-        passes, settled = min(_PASSES, network.config.passes), min(_SETTLED, network.config.settled)
+        passes, settled = min(_PASSES, network.config.passes), min(settled, network.config.settled)
         self.network.config = replace(network.config, passes=passes, settled=settled)
         longest = max(planes.shape[1:])
         side = int(np.clip(-(-longest // _MULTIPLE) * _MULTIPLE, _LEAST_SIDE, _MOST_SIDE))
@@ -125,7 +133,7 @@ class NeighbourFields:
             for a, b in pairs
         ]
         network = tune(self.network, lessons, [(frames[i], masks[i]) for i in annotated], settings, seed, progress)
-        return NeighbourFields(self._planes, network, self._device, self._polish)
+        return NeighbourFields(self._planes, network, self._device, self._polish, self.network.config.settled)
 
     def _frames(self, indices: list[int]) -> torch.Tensor:
         stack = torch.from_numpy(np.ascontiguousarray(self._planes[indices]))[:, None]

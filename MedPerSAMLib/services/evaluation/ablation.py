@@ -16,8 +16,9 @@ OFF = {
     "refine.mask": False,
     "refine.points": False,
     "refine.rounds": 0,
-    # Without fusion SAM has the last word wherever it repairs damaged masks at all: it may claim any log-odds, and no
-    # answer is dropped as a leak.
+    # Without fusion SAM's answer takes the carried mask's place wherever SAM repairs damaged masks at all, and no answer is dropped
+    # as a leak.
+    "refine.weight": 30.0,
     "refine.limit": 20.0,
     "refine.least_agreement": 0.0,
     "refine.area_range": (0.0, 1e6),
@@ -31,10 +32,11 @@ STEPS = {
     "+ mask": ("refine.mask",),
     "+ points": ("refine.points",),
     "+ refinement": ("refine.rounds",),
-    "+ fusion": ("refine.limit", "refine.least_agreement", "refine.area_range"),
     "+ appearance": ("appearance",),
     "+ presence": ("presence",),
     "+ support": ("step.support",),
+    # After these: without them SAM's own stopping hides what its answers alone would cost.
+    "+ fusion": ("refine.weight", "refine.limit", "refine.least_agreement", "refine.area_range"),
     "+ retraining": ("retraining",),
 }
 """Row -> the settings that get the value of the switched-on method in it and in all later rows."""
