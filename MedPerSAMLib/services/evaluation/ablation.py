@@ -16,15 +16,13 @@ OFF = {
     "refine.mask": False,
     "refine.points": False,
     "refine.rounds": 0,
-    # Without fusion SAM's answer takes the carried mask's place wherever SAM repairs damaged masks at all, and no answer is dropped
-    # as a leak.
-    "refine.weight": 30.0,
-    "refine.limit": 20.0,
-    "refine.least_agreement": 0.0,
-    "refine.area_range": (0.0, 1e6),
     "step.support": 0.0,
 }
 """Settings with every step off, and how SAM is first asked once it is on."""
+
+UNFUSED = {"refine.weight": 30.0, "refine.limit": 20.0, "refine.least_agreement": 0.0, "refine.area_range": (0.0, 1e6)}
+"""SAM's answer takes the carried mask's place wherever SAM repairs damaged masks at all, and none is dropped as a leak. Not a step of its
+own: a box alone makes answers that are of use only in a fusion, so the last row leaves it out of the whole."""
 
 STEPS = {
     "warp only": (),
@@ -35,8 +33,6 @@ STEPS = {
     "+ appearance": ("appearance",),
     "+ presence": ("presence",),
     "+ support": ("step.support",),
-    # After these: without them SAM's own stopping hides what its answers alone would cost.
-    "+ fusion": ("refine.weight", "refine.limit", "refine.least_agreement", "refine.area_range"),
     "+ retraining": ("retraining",),
 }
 """Row -> the settings that get the value of the switched-on method in it and in all later rows."""
@@ -46,7 +42,7 @@ ON = {"sam": True, "refine.mask": True, "refine.points": True, "appearance": Tru
 
 
 def ablation_variants() -> list[Variant]:
-    """One row for each step, and the method as it ships where that differs from the last row."""
+    """One row for each step, the method as it ships where that differs from the last row, and that without its fusion."""
     from MedPerSAMLib.core.methods import method_class
 
     shipped = method_class(METHOD)().settings
@@ -57,7 +53,7 @@ def ablation_variants() -> list[Variant]:
         rows.append(Variant(name, METHOD, settings))
     if settings != shipped:
         rows.append(Variant(f"{METHOD} as shipped", METHOD, shipped))
-    return rows
+    return [*rows, Variant("without fusion", METHOD, changed(shipped, UNFUSED))]
 
 
 def _value(settings: object, path: str) -> object:
