@@ -15,10 +15,9 @@ from scipy.stats import spearmanr
 from MedPerSAMLib.core.methods.med_persam import MedPerSAM
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.confidence import EXPONENTS
-from MedPerSAMLib.core.session import VolumeSession
-from MedPerSAMLib.core.task import Reference, Volume
-from MedPerSAMLib.sample.phantom import Settings, make_phantom
+from MedPerSAMLib.core.task import Reference
 from MedPerSAMLib.services.equipment import prepare
+from Testing.benchmarks.phantoms import open_phantom, structures
 
 CANDIDATES: tuple[Mapping[str, float], ...] = (
     EXPONENTS,
@@ -33,13 +32,9 @@ CANDIDATES: tuple[Mapping[str, float], ...] = (
 
 def slices_of(seed: int, equipment) -> list[tuple[float, dict[str, float]]]:
     """(true Dice, signs) of every slice that holds something, of all structures of a phantom."""
-    array, labels = make_phantom(seed)
-    volume = Volume(array.astype(np.float32), Settings().spacing)
-    session = VolumeSession(volume, equipment.predictor, equipment.warp_network, 0, equipment.model_key)
+    session, labels = open_phantom(seed, equipment)
     found = []
-    for value in np.unique(labels)[1:]:
-        truth = labels == value
-        largest = int(truth.sum((1, 2)).argmax())
+    for truth, largest in structures(labels):
         result = MedPerSAM().propagate(session, Reference({largest: truth[largest]}), Progress())
         both = result.mask.sum((1, 2)) + truth.sum((1, 2))
         dice = 2 * (result.mask & truth).sum((1, 2)) / np.maximum(both, 1)

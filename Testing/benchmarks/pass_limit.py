@@ -14,11 +14,10 @@ import numpy as np
 from MedPerSAMLib.core.methods.med_persam import MedPerSAM, Settings
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.progress import Progress
-from MedPerSAMLib.core.session import VolumeSession
-from MedPerSAMLib.core.task import Reference, Volume
+from MedPerSAMLib.core.task import Reference
 from MedPerSAMLib.core.warp.fields import NeighbourFields
-from MedPerSAMLib.sample import phantom
 from MedPerSAMLib.services.equipment import prepare
+from Testing.benchmarks.phantoms import open_phantom, structures
 
 LIMITS = (1.0, 2.0, 3.0, 4.0, 5.0)
 """Frame pixels."""
@@ -26,14 +25,10 @@ LIMITS = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 def dice_of(seed: int, limit: float, equipment) -> list[float]:
     """Dice of every structure of a phantom over all slices but the annotated one."""
-    array, labels = phantom.make_phantom(seed)
-    volume = Volume(array.astype(np.float32), phantom.Settings().spacing)
-    session = VolumeSession(volume, equipment.predictor, equipment.warp_network, 0, equipment.model_key)
+    session, labels = open_phantom(seed, equipment)
     session.fields = NeighbourFields(session.planes, equipment.warp_network, session.device, settled=limit)
     found = []
-    for value in np.unique(labels)[1:]:
-        truth = labels == value
-        largest = int(truth.sum((1, 2)).argmax())
+    for truth, largest in structures(labels):
         result = MedPerSAM(Settings(sam=False)).propagate(session, Reference({largest: truth[largest]}), Progress())
         others = np.arange(len(truth)) != largest
         found.append(dice(result.mask[others], truth[others]))

@@ -1,4 +1,8 @@
-"""What neighbouring slices say of a slice: a learned part sees one at a time, and thin slices show almost the same."""
+"""What neighbouring slices say of a slice: a learned part sees one at a time, and thin slices show almost the same.
+
+SciPy's Gaussian filter would need the probabilities of all slices at once, gigabytes for a CT with many organs; here slices come one by
+one, and only those within reach are kept.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Iterator
 import torch
 
 WIDTH_MM = 2.0
-"""Gaussian width, in millimetres across slices [I]: the volumes of few-shot sets with thin slices gain, thick ones do not change."""
+"""Gaussian width, in millimetres across slices [I]."""
 
 _REACH = 2.5
 """Widths beyond which a slice says nothing."""

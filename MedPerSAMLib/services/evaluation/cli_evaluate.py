@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--protocol", choices=list(PROTOCOLS), default="volume", help="what is measured")
     parser.add_argument(
         "--references",
-        type=int,
+        type=_positive,
         metavar="N",
         help="protocol image: so many cases of each set are the reference in turn (default: 1, the first)",
     )
@@ -85,12 +85,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
         OutputError: the JSON cannot be written.
     """
     _complete(arguments)
-    if arguments.references is not None and arguments.protocol != "image":
+    if arguments.references and arguments.protocol != "image":
         raise InputError(
             f"The protocol {arguments.protocol!r} chooses its references itself; --references belongs to 'image'."
         )
-    if arguments.references is not None and arguments.references < 1:
-        raise InputError(f"--references {arguments.references} leaves nothing to carry from; give 1 or more.")
     if arguments.train_sizes and arguments.protocol != "fewshot":
         raise InputError(f"The protocol {arguments.protocol!r} learns nothing; --train-sizes belongs to 'fewshot'.")
     protocol = protocol_class(arguments.protocol).from_arguments(arguments)
