@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from MedPerSAMLib.core.learn.fit import LOCATOR
 from MedPerSAMLib.core.learn.fitted import Fitted
 from MedPerSAMLib.core.learn.inputs import Inputs, look, sizes
 from MedPerSAMLib.core.learn.learners import Learner, learner
+from MedPerSAMLib.core.learn.magnified import at_several_sizes
 from MedPerSAMLib.core.learn.parts import build, build_locator, load_weights
 from MedPerSAMLib.core.learn.point_makers import point_labels
 from MedPerSAMLib.core.learn.promise import Promise
@@ -124,19 +125,27 @@ class _Viewer:
         """(slices, rows, columns) probability of some structure; what is less likely than not counts nothing."""
         found = np.zeros(self.slices.shape, np.float32)
         with torch.no_grad():
-            for indices, inputs in self.batches(self.whole, "looking for the place", "frames"):
-                probability = self.restore(self.whole, locator(inputs).softmax(dim=1))
+            for indices, frames in self.batches(self.whole, "looking for the place"):
+                probability = self.restore(self.whole, locator(self.inputs(frames, "frames")).softmax(dim=1))
                 found[indices.start : indices.stop] = np.where(probability[:, 1] > 0.5, probability[:, 1], 0)
         return found
 
-    def batches(self, frame: Frame, phase: str, sees: str):
-        """(slices, inputs) of all slices seen through ``frame``, in order."""
+    def batches(self, frame: Frame, phase: str) -> Iterator[tuple[range, torch.Tensor]]:
+        """(slices, (B, 1, s, s) frames in 0..1) of all slices seen through ``frame``, in order."""
         for start in range(0, len(self.slices), _BATCH):
             self._progress.step(phase, start, len(self.slices))
             indices = range(start, min(len(self.slices), start + _BATCH))
             images = torch.from_numpy(self.slices[indices.start : indices.stop])[:, None]
-            # Through half precision, as in training.
-            yield indices, look(sees, self._predictor, frame.sample(images)).half().on(self._device)
+            yield indices, frame.sample(images)
+
+    def inputs(self, frames: torch.Tensor, sees: str) -> Inputs:
+        """What a method that ``sees`` is shown of (B, 1, s, s) frames."""
+        # Through half precision, as in training.
+        return look(sees, self._predictor, frames).half().on(self._device)
+
+    def probability(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, 1 + C, m, m) the part's probabilities on (B, 1, s, s) frames, on the CPU."""
+        return self.part(self.inputs(frames, self.method.sees)).softmax(dim=1).cpu()
 
     def restore(self, frame: Frame, probability: torch.Tensor) -> np.ndarray:
         """(B, 1 + C, m, m) probabilities in a frame -> (B, 1 + C, rows, columns) on the slices."""
@@ -152,7 +161,8 @@ def _segment(
     collected, across = _Collected(viewer.slices.shape, classes), AcrossSlices(viewer.slice_spacing, len(viewer.slices))
     asked_again = {index for _, index in moved}
     with torch.no_grad():
-        for indices, inputs in viewer.batches(frame, "segmenting", viewer.method.sees):
+        for indices, frames in viewer.batches(frame, "segmenting"):
+            inputs = viewer.inputs(frames, viewer.method.sees)
             logits = viewer.part(inputs)
             places = viewer.part.places(inputs) if viewer.method.prompts else None
             for number, index in moved:
@@ -160,13 +170,17 @@ def _segment(
                     row = index - indices.start
                     again = _ask_again(viewer.part, inputs[row : row + 1], number, moved[number, index], frame)
                     logits[row, number] = again
-            for row, (index, probability) in enumerate(zip(indices, logits.softmax(dim=1).cpu())):
+            own = logits.softmax(dim=1).cpu()
+            several = at_several_sizes(own, frames, viewer.probability)
+            for row, index in enumerate(indices):
+                alone = index in asked_again
                 for number in range(1, classes + 1):
                     if (number, index) in moved:
                         collected.points[number, index] = moved[number, index]
                     elif places is not None:
                         collected.points[number, index] = _on_slice(places[row, number - 1], frame)
-                for ready, blended in across.add(index, probability, alone=index in asked_again):
+                # What a user asked for at a place is to be seen as it was answered there.
+                for ready, blended in across.add(index, own[row] if alone else several[row], alone):
                     collected.add(ready, viewer.restore(frame, blended[None])[0])
                     for number in range(1, classes + 1):
                         mask, confidence = collected.labels[ready] == number, float(collected.confidence[number, ready])
