@@ -34,7 +34,7 @@ from MedPerSAMLib.core.sam.predictor import Predictor
 from MedPerSAMLib.core.sam.tiny import load_tiny
 from MedPerSAMLib.core.sam.tiny_vit import TinyViTShape, build_mobile_sam
 from MedPerSAMLib.core.task import Volume
-from MedPerSAMLib.errors import InputError
+from MedPerSAMLib.errors import Cancelled, InputError
 from MedPerSAMLib.weights import weights_path
 
 SHORT = {"steps": 2, "examples": 4, "located": 2, "checks": 1, "batch": 2}
@@ -138,6 +138,21 @@ def test_moved_points_ask_again_on_their_slice_only(predictor):
     differs = [(plain.results[1].mask[i] != moved.results[1].mask[i]).any() for i in range(8)]
     assert differs[4] and not plain.results[1].present.any()
     assert not any(differs[:4] + differs[5:])
+
+
+def test_a_cancel_is_heard_between_two_looks(predictor):
+    fitted, asked = short_fit("autosam-linear", predictor), []
+
+    class CancelledWhileLooking(Progress):
+        def on_step(self, phase: str, done: int, total: int) -> None:
+            asked.append(phase)
+
+        def cancelled(self) -> bool:
+            return asked[-1:] == ["segmenting"]
+
+    with pytest.raises(Cancelled):
+        apply(fitted, predictor, ball_case().volume, CancelledWhileLooking())
+    assert asked.count("segmenting") == 1  # of one batch: it was heard within that
 
 
 def test_a_part_of_another_shape_gives_a_sentence(predictor):

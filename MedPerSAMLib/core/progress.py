@@ -24,9 +24,17 @@ class Progress:
         Raises:
             Cancelled: the user asked for it.
         """
+        self.check()
+        self.on_step(phase, done, total)
+
+    def check(self) -> None:
+        """Stop within a step if asked to.
+
+        Raises:
+            Cancelled: the user asked for it.
+        """
         if self.cancelled():
             raise Cancelled("The work was cancelled.")
-        self.on_step(phase, done, total)
 
     def slice_done(self, index: int, mask: np.ndarray, confidence: float) -> None:
         """Hand over the (rows, columns) bool mask of slice ``index`` and its confidence in 0..1; it may still change.

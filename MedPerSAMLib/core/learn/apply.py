@@ -144,7 +144,8 @@ class _Viewer:
         return look(sees, self._predictor, frames).half().on(self._device)
 
     def probability(self, frames: torch.Tensor) -> torch.Tensor:
-        """(B, 1 + C, m, m) the part's probabilities on (B, 1, s, s) frames, on the CPU."""
+        """(B, 1 + C, m, m) the part's probabilities on (B, 1, s, s) frames, on the CPU; a cancel is heard before it looks."""
+        self._progress.check()
         return self.part(self.inputs(frames, self.method.sees)).softmax(dim=1).cpu()
 
     def restore(self, frame: Frame, probability: torch.Tensor) -> np.ndarray:
