@@ -292,6 +292,7 @@ def test_correction_reports_first_second_and_gain_on_the_same_slices(evaluate):
     assert own[BALL]["dice_first"] == volume["sets"]["balls"]["copy"][BALL]["dice"]
     assert own[BALL]["gain"] == own[BALL]["gain_below_0.90"] != 0
     assert own[PILLAR]["gain"] == 0
+    assert own[BALL]["second_minus_first"] == own[BALL]["second_minus_first_below_0.90"] != own[BALL]["gain"]
     assert own[PILLAR]["gain_below_0.90"] is None
     assert figures["gain_below_0.90"]["copy"]["n"] == figures["gain_volume_below_0.90"]["copy"]["n"] == 2
     first, again = own[BALL]["dice_first"], own[BALL]["gain_volume"]

@@ -20,6 +20,14 @@ from MedPerSAMLib.services.evaluation.workbench import Workbench
 WEAK_DICE = 0.90
 """A first result below this leaves something to correct; the gain is reported for those apart."""
 
+GAINS = {"second_minus_first": "2nd - 1st", "gain": "gain", "gain_volume": "volume"}
+"""Difference that a second reference makes -> the title of its column."""
+
+
+def _below(gain: str) -> str:
+    """The name of a gain where the first result was weak."""
+    return f"{gain}_below_{WEAK_DICE:.2f}"
+
 
 class CorrectionProtocol(Protocol):
     """As protocol ``volume``, then the worst slice by true Dice becomes a second reference.
@@ -28,7 +36,7 @@ class CorrectionProtocol(Protocol):
     that are neither reference, and ``second_minus_first`` their difference. ``gain`` is the second result's Dice minus
     the first's, both on the slices that are neither reference: to leave the worst slice out is a gain by itself. ``gain_volume``
     is what the user gets: Dice on protocol ``volume``'s own slices, of which the corrected one is now as it was drawn, minus
-    ``dice_first``. Both gains are given apart (``..._below_0.90``) for results that leave something to correct.
+    ``dice_first``. All three differences are given apart (``..._below_0.90``) for results that leave something to correct.
     """
 
     summary = "the gain of a second annotated slice where the first result is worst"
@@ -36,11 +44,11 @@ class CorrectionProtocol(Protocol):
     columns: ClassVar = {
         "dice_first": "first",
         "dice": "second",
-        "second_minus_first": "2nd - 1st",
-        "gain": "gain",
-        f"gain_below_{WEAK_DICE:.2f}": f"gain<{WEAK_DICE:.2f}",
-        "gain_volume": "volume",
-        f"gain_volume_below_{WEAK_DICE:.2f}": f"volume<{WEAK_DICE:.2f}",
+        **{
+            key: title
+            for name, words in GAINS.items()
+            for key, title in ((name, words), (_below(name), f"{words}<{WEAK_DICE:.2f}"))
+        },
         "time_ratio": "time 2nd/1st",
     }
 
@@ -68,15 +76,14 @@ class CorrectionProtocol(Protocol):
                 as_volume, _ = score(first, structure, references[:1], None)
                 corrected, _ = score(second, structure, references[:1], None)
                 weak = as_volume["dice"] < WEAK_DICE
-                gain = values["dice"] - same_slices["dice"]
-                gain_volume = corrected["dice"] - as_volume["dice"]
+                gains = {
+                    "second_minus_first": values["dice"] - as_volume["dice"],
+                    "gain": values["dice"] - same_slices["dice"],
+                    "gain_volume": corrected["dice"] - as_volume["dice"],
+                }
+                values |= gains | {_below(name): gain if weak else None for name, gain in gains.items()}
                 values |= {
                     "dice_first": as_volume["dice"],
-                    "gain": gain,
-                    "second_minus_first": values["dice"] - as_volume["dice"],
-                    f"gain_below_{WEAK_DICE:.2f}": gain if weak else None,
-                    "gain_volume": gain_volume,
-                    f"gain_volume_below_{WEAK_DICE:.2f}": gain_volume if weak else None,
                     "seconds_per_slice": (end - middle) / len(label),
                     "time_ratio": (end - middle) / (middle - start),
                 }
@@ -92,7 +99,7 @@ class CorrectionProtocol(Protocol):
     def extras(self, records: Sequence[Record]) -> dict[str, object]:
         methods = unique(record.method for record in records)
         own = {method: [record for record in records if record.method == method] for method in methods}
-        weak_gains = [f"{gain}_below_{WEAK_DICE:.2f}" for gain in ("gain", "gain_volume")]
+        weak_gains = [_below(name) for name in GAINS]
         # Beside the means over labels and sets: a set without weak results says nothing about their gain.
         return {"confidence_spearman": {method: confidence_correlation(own[method]) for method in methods}} | {
             weak: {
