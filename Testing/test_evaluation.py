@@ -281,6 +281,13 @@ def test_ablation_switches_one_step_on_in_each_row_and_ends_with_the_method_as_i
         assert before.settings != after.settings, f"{after.name} changes nothing"
 
 
+def test_ablation_shows_only_the_rows_that_are_named(evaluate):
+    code, figures, *_ = evaluate("--sets", "balls", "--methods", "copy", "--ablation", "warp only")
+    assert code == 0 and list(figures["sets"]["balls"]) == ["copy", "warp only"]
+    with pytest.raises(InputError, match="no row '\\+ magic'; use some of 'warp only', '\\+ SAM box'"):
+        ablation_variants(["+ magic"])
+
+
 # Correction
 
 
@@ -482,10 +489,10 @@ def test_a_default_run_leaves_out_what_is_not_installed(add_method, monkeypatch)
 
     monkeypatch.setattr(methods, "METHODS", {"copy": methods.METHODS["copy"]})
     add_method("wanting", Wanting)
-    choice = choose_variants(None, False, "propagate")
+    choice = choose_variants(None, None, "propagate")
     assert [variant.name for variant in choice.variants] == ["copy"]
     assert "unobtainium" in choice.left_out["wanting"]
-    assert [variant.name for variant in choose_variants(["wanting"], False, "propagate").variants] == ["wanting"]
+    assert [variant.name for variant in choose_variants(["wanting"], None, "propagate").variants] == ["wanting"]
 
 
 def test_folders_that_hold_no_sets_are_refused(data, tmp_path):
@@ -639,7 +646,7 @@ def test_a_setting_of_several_numbers_stands_in_brackets():
     words = ["evaluate", "data", "--methods", "warp,med-persam:refine.area_range=(0,1e6);sam=True,copy"]
     methods_asked = parser().parse_args(words).methods
     assert methods_asked == ["warp", "med-persam:refine.area_range=(0,1e6);sam=True", "copy"]
-    variants = choose_variants(methods_asked, False, "propagate").variants
+    variants = choose_variants(methods_asked, None, "propagate").variants
     assert variants[1].settings.refine.area_range == (0, 1e6)
 
 

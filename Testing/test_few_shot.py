@@ -119,7 +119,7 @@ def test_without_a_model_none_is_loaded_and_other_processes_can_do_the_work(eval
     ]
     assert figures["model"] is None
     protocol = FewShotProtocol([1])
-    options = Options(variants=protocol.choose([f"unet:{QUICK}"], ablation=False).variants)
+    options = Options(variants=protocol.choose([f"unet:{QUICK}"], ablation=None).variants)
     protocol, options = pickle.loads(pickle.dumps((protocol, options)))
     balls = Dataset.open(data).select(["balls"])[0]
     (item,) = protocol.items(balls)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.evaluation.settings_change import changed
 from MedPerSAMLib.services.evaluation.variants import Variant
 
@@ -41,8 +44,15 @@ ON = {"sam": True, "refine.mask": True, "refine.points": True, "appearance": Tru
 """Switched on for the ablation even where the method ships with it off, because its row must show why."""
 
 
-def ablation_variants() -> list[Variant]:
-    """One row for each step, the method as it ships where that differs from the last row, and that without its fusion."""
+def ablation_variants(names: Sequence[str] = ()) -> list[Variant]:
+    """One row for each step, the method as it ships where that differs from the last row, and that without its fusion.
+
+    Args:
+        names: the rows that are wanted; none for all.
+
+    Raises:
+        InputError: there is no row of a name.
+    """
     from MedPerSAMLib.core.methods import method_class
 
     shipped = method_class(METHOD)().settings
@@ -53,7 +63,12 @@ def ablation_variants() -> list[Variant]:
         rows.append(Variant(name, METHOD, settings))
     if settings != shipped:
         rows.append(Variant(f"{METHOD} as shipped", METHOD, shipped))
-    return [*rows, Variant("without fusion", METHOD, changed(shipped, UNFUSED))]
+    rows.append(Variant("without fusion", METHOD, changed(shipped, UNFUSED)))
+    known = [row.name for row in rows]
+    for name in names:
+        if name not in known:
+            raise InputError(f"The ablation has no row {name!r}; use some of {', '.join(map(repr, known))}.")
+    return [row for row in rows if not names or row.name in names]
 
 
 def _value(settings: object, path: str) -> object:

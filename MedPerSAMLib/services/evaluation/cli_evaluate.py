@@ -51,7 +51,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="A,B",
         help="methods to compare (default: all); with other settings: 'method:field=value;part.field=value'",
     )
-    parser.add_argument("--ablation", action="store_true", help="add med-persam's steps, one more in each row")
+    parser.add_argument(
+        "--ablation",
+        nargs="*",
+        action=_List,
+        metavar="ROW,ROW",
+        help="add med-persam's steps, one more in each row (default: all rows)",
+    )
     parser.add_argument(
         "--labels", nargs="+", action=_List, default=[], metavar="A,B", help="structures to measure (default: all)"
     )
@@ -73,7 +79,11 @@ class _List(argparse.Action):
     """Takes words with commas, spaces or both between them; commas in brackets belong to a word."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        setattr(namespace, self.dest, [word.strip() for text in values for word in re.split(r",(?![^(]*\))", text) if word.strip()])
+        setattr(
+            namespace,
+            self.dest,
+            [word.strip() for text in values for word in re.split(r",(?![^(]*\))", text) if word.strip()],
+        )
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

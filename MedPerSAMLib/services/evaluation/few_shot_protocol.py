@@ -67,8 +67,8 @@ class FewShotProtocol(Protocol):
     def from_arguments(cls, arguments: argparse.Namespace) -> FewShotProtocol:
         return cls(arguments.train_sizes or DEFAULT_SIZES)
 
-    def choose(self, names: Sequence[str] | None, ablation: bool) -> Choice:
-        if ablation:
+    def choose(self, names: Sequence[str] | None, ablation: Sequence[str] | None) -> Choice:
+        if ablation is not None:
             raise InputError("The protocol 'fewshot' has no ablation; --ablation belongs to 'volume'.")
         choice = choose_few_shot(names)
         self._variants = choice.variants

@@ -66,8 +66,8 @@ class PromptsProtocol(Protocol):
     summary = "the model alone, prompted from the truth"
     columns: ClassVar = {"dice": "Dice", "seconds_per_slice": "s/slice"}
 
-    def choose(self, names: Sequence[str] | None, ablation: bool) -> Choice:
-        if ablation:
+    def choose(self, names: Sequence[str] | None, ablation: Sequence[str] | None) -> Choice:
+        if ablation is not None:
             raise InputError("The protocol 'prompts' measures the model alone; --ablation belongs to 'volume'.")
         for kind in names or ():
             if kind not in KINDS:

@@ -42,8 +42,8 @@ class Protocol(ABC):
         """The protocol as the command line asks for it; one with options of its own reads them here."""
         return cls()
 
-    def choose(self, names: Sequence[str] | None, ablation: bool) -> Choice:
-        """What to compare: the methods called ``names``, all for None; with the ablation's rows where asked for.
+    def choose(self, names: Sequence[str] | None, ablation: Sequence[str] | None) -> Choice:
+        """What to compare: the methods called ``names``, all for None; and rows of the ablation, all for none named.
 
         A protocol that compares something else, such as prompt kinds, chooses among those here.
         """

@@ -69,22 +69,27 @@ class Choice:
         return bool(self.kinds) or any(variant.needs_model for variant in self.variants)
 
 
-def choose_variants(names: Sequence[str] | None, ablation: bool, capability: str) -> Choice:
+def choose_variants(names: Sequence[str] | None, ablation: Sequence[str] | None, capability: str) -> Choice:
     """The methods called ``names``, and med-persam's ablation where asked for; all methods where neither is.
 
+    Args:
+        names: of methods, as :func:`named_variants` takes them.
+        ablation: names of the ablation's rows, none for all of them; None for no ablation.
+        capability: what methods must be able to do.
+
     Raises:
-        InputError: a method does not exist or cannot do ``capability``, or none can.
+        InputError: a method or a row does not exist or cannot do ``capability``, or none can.
     """
-    if not names and not ablation:
+    if not names and ablation is None:
         variants, left_out = available_variants(capability)
         if not variants:
             raise InputError(f"No method can {capability} here: {left_out}; install what they need.")
         return Choice(tuple(variants), left_out=left_out)
     variants = named_variants(names or [], capability)
-    if ablation:
+    if ablation is not None:
         from MedPerSAMLib.services.evaluation.ablation import ablation_variants
 
-        variants += ablation_variants()
+        variants += ablation_variants(ablation)
     return Choice(tuple(variants))
 
 
