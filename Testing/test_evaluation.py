@@ -137,6 +137,26 @@ def test_volume_json_has_every_figure_in_its_place(evaluate):
     assert "mean over sets" in table
 
 
+def test_together_structures_exclude_each_other(evaluate, add_method):
+    class Everywhere:
+        summary, needs_model = "finds itself on the whole of every slice", False
+        settings = None
+
+        def propagate(self, session, reference, progress, slices):
+            mask = np.ones(session.volume.array.shape, bool)
+            for index, own in reference.masks.items():
+                mask[index] = own
+            return as_propagation(mask, np.ones(len(mask), np.float32))
+
+    add_method("everywhere", Everywhere)
+    alone, together = (
+        evaluate("--sets", "balls", "--methods", "everywhere", *words)[1] for words in ((), ("--together",))
+    )
+    assert together["settings"]["arguments"]["together"] and not alone["settings"]["arguments"]["together"]
+    own, shared = (figures["sets"]["balls"]["everywhere"] for figures in (alone, together))
+    assert own[BALL]["dice"] > 0 and shared[PILLAR]["dice"] != own[PILLAR]["dice"]
+
+
 def test_no_millimetres_where_the_spacing_is_nominal(evaluate):
     figures = evaluate("--methods", "copy", "--sets", "balls,acdc")[1]
     assert figures["sets"]["acdc"]["copy"][BALL]["nsd_2mm"] is None

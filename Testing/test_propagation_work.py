@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 
-from MedPerSAMLib.core.task import Reference
+from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.services.jobs import FINISHED, NOTE, Jobs
 from MedPerSAMLib.services.propagation_work import STRUCTURES, Order, SessionCache, propagate
 
@@ -44,7 +44,9 @@ class Method:
         progress.step("working", 0, 2)
         if self.predictor is not None and (self.predictor.batch > 1 or self.predictor.device != "cpu"):
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
-        return types.SimpleNamespace(notes=("done",), mask=None)
+        mask = np.zeros(session.volume.array.shape, bool)
+        everywhere = np.ones(len(mask), bool)
+        return Propagation(mask, everywhere.astype(np.float32), everywhere, everywhere, ("done",))
 
 
 def equipment(method, predictor=None, device="cpu"):

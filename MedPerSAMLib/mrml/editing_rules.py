@@ -25,6 +25,11 @@ def check_mask(editor: slicer.vtkMRMLSegmentEditorNode | None, segmentation: sli
         raise InputError("Segment Editor's mask names a segment that is not there; choose its Editable area anew.")
 
 
+def overlap_allowed(editor: slicer.vtkMRMLSegmentEditorNode | None) -> bool:
+    """Whether segments may overlap, as Segment Editor is set."""
+    return _overwrite_mode(editor) == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+
+
 class EditingRules:
     """The rules of one run for one structure.
 
@@ -61,10 +66,8 @@ class EditingRules:
             area = self._area(index)
             if area is not None:
                 free &= area
-        kinds = slicer.vtkMRMLSegmentEditorNode
-        mode = kinds.OverwriteAllSegments if self._editor is None else self._editor.GetOverwriteMode()
-        if mode != kinds.OverwriteNone:
-            visible = mode == kinds.OverwriteVisibleSegments
+        if not overlap_allowed(self._editor):
+            visible = _overwrite_mode(self._editor) == slicer.vtkMRMLSegmentEditorNode.OverwriteVisibleSegments
             free &= ~self._union(self._target.segmentation, self._others(self._target.segmentation, visible), index)
         return free
 
@@ -94,3 +97,7 @@ class EditingRules:
 
 def _shows(editor: slicer.vtkMRMLSegmentEditorNode | None, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
     return editor is not None and editor.GetSegmentationNode() in (None, segmentation)
+
+
+def _overwrite_mode(editor: slicer.vtkMRMLSegmentEditorNode | None) -> int:
+    return slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments if editor is None else editor.GetOverwriteMode()

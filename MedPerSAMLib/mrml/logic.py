@@ -13,7 +13,7 @@ from MedPerSAMLib.errors import InputError, MedPerSAMError
 from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
 from MedPerSAMLib.mrml.dependencies import missing_packages_named
-from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
+from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask, overlap_allowed
 from MedPerSAMLib.mrml.geometry import spacing_of
 from MedPerSAMLib.mrml.preview import Preview
 from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
@@ -116,7 +116,8 @@ class PropagationLogic:
                 else range(max(min(wanted), allowed.start), min(max(wanted) + 1, allowed.stop))
             )
             structures[key] = Structure(names[key], annotation, narrow, preview)
-        orders = _orders(array, spacing_of(volume), annotations, references, wanted, (method, model, device, seed))
+        settings = method, model, device, seed, overlap_allowed(editor)
+        orders = _orders(array, spacing_of(volume), annotations, references, wanted, settings)
         return PropagationRun(run_id, volume, structures, orders, surfaces, self.step)
 
     def compute(self, run: PropagationRun, listener) -> dict[str, Propagation]:

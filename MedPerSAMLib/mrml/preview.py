@@ -65,6 +65,8 @@ class Preview:
         self._base_origin: _Origin | None = None
         self._origin: _Origin | None = None
         self._run, self._slices, self._has_room = "", range(0), False
+        self.refused: set[int] = set()
+        """Slices of which the rules refused a part when they were last written."""
 
     @property
     def written(self) -> frozenset[int]:
@@ -102,7 +104,7 @@ class Preview:
         first = not self.written
         # Not at that run's end: until here it could still be taken back alone.
         self._base = {**self._before, **self._base}
-        self._run, self._before = run, {}
+        self._run, self._before, self.refused = run, {}, set()
         self._rules = self._rules if rules is None else rules
         self._origin = self._leave_turned_layer()
         if first and self._origin is not None:
@@ -138,6 +140,9 @@ class Preview:
             return False
         allowed = self._rules.allowed(index)
         wanted = np.where(allowed, mask, current)
+        self.refused.discard(index)
+        if (mask & ~allowed).any():
+            self.refused.add(index)
         if np.array_equal(wanted, current):
             return True
         self._before.setdefault(index, current)

@@ -92,6 +92,12 @@ class PropagationRun:
                 self.write(key, int(index), result.mask[index])
                 done += 1
                 yield done
+        # What a structure was refused, another one of this run may have given up since.
+        for key, result in results.items() if len(results) > 1 else ():
+            refused = self.structures[key].preview.refused
+            for index in sorted(refused.intersection(np.flatnonzero(result.finished).tolist())):
+                self.write(key, index, result.mask[index])
+                yield done
         for key, result in results.items():
             structure = self.structures[key]
             with self._writing():

@@ -56,8 +56,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Options that ``segment`` and ``transfer`` share."""
-    parser.add_argument("--model", metavar="NAME-OR-PATH", help="see 'medpersam models list' (default: the embedded one)")
-    parser.add_argument("--method", default=DEFAULT_METHOD, metavar="NAME", help="see 'medpersam methods' (%(default)s)")
+    parser.add_argument(
+        "--model", metavar="NAME-OR-PATH", help="see 'medpersam models list' (default: the embedded one)"
+    )
+    parser.add_argument(
+        "--method", default=DEFAULT_METHOD, metavar="NAME", help="see 'medpersam methods' (%(default)s)"
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where it runs")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
     parser.add_argument("--report", metavar="FILE.json", help="write confidences, times and settings here")
@@ -106,7 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
             print("medpersam: stopped before a slice was finished; nothing was written.", file=sys.stderr)
             return EXIT_CODE
         outputs = outputs if finished else outputs.partial()
-        _write(arguments, outputs, work, reference_file.structures, geometry, notes, finished, time.perf_counter() - began)
+        _write(
+            arguments, outputs, work, reference_file.structures, geometry, notes, finished, time.perf_counter() - began
+        )
     return 0 if finished else EXIT_CODE
 
 
@@ -151,13 +157,13 @@ def _write(
     finished: bool,
     seconds: float,
 ) -> None:
-    from MedPerSAMLib.services.combine import as_combined, combine, layers_of
+    from MedPerSAMLib.services.combine import exclusive, label_maps, layers_of
     from MedPerSAMLib.services.report import equipment_fields, structure_fields
 
     done = [structure for structure in structures if structure.value in work.propagations]
     references = {structure.value: work.references[structure.value] for structure in done}
-    maps = combine(work.propagations, references)
-    found = as_combined(work.propagations, references, maps)
+    found = exclusive(work.propagations, references)
+    maps = label_maps(found, references)
     millilitres = math.prod(geometry.grid.spacing) / 1000
     report = {
         **equipment_fields(work.equipment, arguments.seed),
@@ -172,8 +178,7 @@ def _write(
         "seconds": round(seconds, 2),
         "notes": list(notes),
         "structures": [
-            structure_fields(s, references[s.value], found[s.value], millilitres, work.seconds[s.value])
-            for s in done
+            structure_fields(s, references[s.value], found[s.value], millilitres, work.seconds[s.value]) for s in done
         ],
     }
 

@@ -1,33 +1,62 @@
-"""Several propagated structures in one label map."""
+"""Several propagated structures of one volume: which of them a voxel belongs to, and their label maps.
+
+Structures are followed one by one, so two may claim the same voxel. Where a chain has gone wrong it is far from its annotation, and it
+mostly is a large structure that has leaked over a small one.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
+from scipy import ndimage
 
 from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.errors import InputError
 
-_ANNOTATED = 2.0
-"""Certainty of an annotation; a confidence is at most 1."""
+Key = TypeVar("Key", bound=Hashable)
+
+_LEAST_DEPTH = 0.02
+"""Radii that count everywhere, so that distance from the annotation decides between two borders."""
 
 
-def combine(propagations: Mapping[int, Propagation], references: Mapping[int, Reference]) -> list[np.ndarray]:
-    """Label maps of all structures: one, or several where annotations overlap.
+def exclusive(propagations: Mapping[Key, Propagation], references: Mapping[Key, Reference]) -> dict[Key, Propagation]:
+    """The structures without the voxels to which another one has a better claim [I].
 
-    Annotated slices stay exactly as annotated. Elsewhere two structures of one label map may claim a voxel; it goes to
-
-    1. the structure that is annotated on that slice, else
-    2. the structure whose result on that slice has the higher confidence, else
-    3. the structure that comes first.
-
-    Structures whose annotations overlap were drawn that way, so they are put in different label maps and may overlap
-    everywhere.
+    A voxel that several claim goes to the one that is annotated on its slice, else to the one in which it lies deepest, in radii of the
+    structure on this slice, divided by the slices from the nearest annotated one (and one more); where these are equal, to the one that
+    comes first. Structures whose annotations overlap were drawn that way, so they may overlap everywhere.
 
     Args:
-        propagations: label value -> the structure in the volume, all of one shape.
+        propagations: key -> the structure in the volume, all of one shape.
+        references: key -> its annotated slices.
+
+    Returns:
+        The same keys; masks are new arrays, and ``present`` goes with them.
+    """
+    layer_of = layers_of({key: references[key] for key in propagations})
+    masks = {key: propagation.mask.copy() for key, propagation in propagations.items()}
+    for layer in set(layer_of.values()):
+        members = [key for key in masks if layer_of[key] == layer]
+        for k in np.flatnonzero(_claimed_twice([masks[key] for key in members])):
+            claims = np.stack([_claim(masks[key][k], references[key], int(k)) for key in members])
+            owner = claims.argmax(axis=0)
+            for number, key in enumerate(members):
+                masks[key][k] &= owner == number
+    return {
+        key: dataclasses.replace(propagation, mask=masks[key], present=masks[key].any(axis=(1, 2)))
+        for key, propagation in propagations.items()
+    }
+
+
+def label_maps(propagations: Mapping[int, Propagation], references: Mapping[int, Reference]) -> list[np.ndarray]:
+    """Label maps of all structures: one, or several where annotations overlap.
+
+    Args:
+        propagations: label value -> the structure, as :func:`exclusive` gives it.
         references: label value -> its annotated slices.
 
     Returns:
@@ -36,41 +65,18 @@ def combine(propagations: Mapping[int, Propagation], references: Mapping[int, Re
     """
     layer_of = layers_of(references)
     shape = next(iter(propagations.values())).mask.shape
-    kind = np.min_scalar_type(max(propagations))
-    maps = [np.zeros(shape, kind) for _ in range(max(layer_of.values()) + 1)]
-    for k in range(shape[0]):
-        certainty = [np.full(shape[1:], -1, np.float32) for _ in maps]
-        for value, propagation in propagations.items():
-            annotated = references[value].masks.get(k)
-            if annotated is None:
-                mask, sure = propagation.mask[k], np.nan_to_num(propagation.confidence[k])
-            else:
-                mask, sure = annotated, _ANNOTATED
-            layer = layer_of[value]
-            won = mask & (sure > certainty[layer])
-            maps[layer][k][won] = value
-            certainty[layer][won] = sure
+    maps = [np.zeros(shape, np.min_scalar_type(max(propagations))) for _ in range(max(layer_of.values()) + 1)]
+    for value, propagation in propagations.items():
+        maps[layer_of[value]][propagation.mask] = value
     return maps
 
 
-def as_combined(
-    propagations: Mapping[int, Propagation], references: Mapping[int, Reference], maps: list[np.ndarray]
-) -> dict[int, Propagation]:
-    """Each structure as the label maps of :func:`combine` hold it, so that reports and pictures show what is written."""
-    layer_of = layers_of(references)
-    combined = {}
-    for value, propagation in propagations.items():
-        mask = maps[layer_of[value]] == value
-        combined[value] = dataclasses.replace(propagation, mask=mask, present=mask.any(axis=(1, 2)))
-    return combined
-
-
-def layers_of(references: Mapping[int, Reference]) -> dict[int, int]:
-    """Label value -> number of the label map that holds it: the first one where it overlaps no other annotation."""
-    layer_of: dict[int, int] = {}
-    for value, reference in references.items():
+def layers_of(references: Mapping[Key, Reference]) -> dict[Key, int]:
+    """Key -> number of the label map that holds the structure: the first one where it overlaps no other annotation."""
+    layer_of: dict[Key, int] = {}
+    for key, reference in references.items():
         taken = {layer_of[other] for other in layer_of if _overlap(reference, references[other]) is not None}
-        layer_of[value] = next(layer for layer in range(len(references)) if layer not in taken)
+        layer_of[key] = next(layer for layer in range(len(references)) if layer not in taken)
     return layer_of
 
 
@@ -85,6 +91,24 @@ def check_disjoint(references: Mapping[int, Reference]) -> None:
                     f"{references[other].name} and {references[value].name} overlap on the annotated slice {index}, which "
                     "a label map cannot hold; write to a .seg.nrrd or separate them."
                 )
+
+
+def _claimed_twice(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """(slices,) bool, slices with a voxel of several (slices, rows, columns) bool masks."""
+    once, twice = np.zeros_like(masks[0]), np.zeros(len(masks[0]), bool)
+    for mask in masks:
+        twice |= (once & mask).any(axis=(1, 2))
+        once |= mask
+    return twice
+
+
+def _claim(mask: np.ndarray, reference: Reference, index: int) -> np.ndarray:
+    """(rows, columns) float, how good a structure's claim to each pixel of its mask on a slice is; 0 beyond it."""
+    steps = min(abs(index - annotated) for annotated in reference.masks)
+    if not steps:
+        return np.where(mask, np.inf, 0)
+    depth = ndimage.distance_transform_edt(mask) / math.sqrt(max(1, np.count_nonzero(mask)) / math.pi)
+    return np.where(mask, (depth + _LEAST_DEPTH) / (1 + steps), 0)
 
 
 def _overlap(first: Reference, second: Reference) -> int | None:

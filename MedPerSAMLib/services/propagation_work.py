@@ -16,6 +16,7 @@ import numpy as np
 
 from MedPerSAMLib.core.progress import Relay
 from MedPerSAMLib.core.task import Propagation, Reference, Volume
+from MedPerSAMLib.services.combine import exclusive
 from MedPerSAMLib.services.preload import quiet_imports
 
 
@@ -32,6 +33,7 @@ class Order:
         model: name or path; None for the embedded one.
         device: auto, cpu, cuda or mps.
         seed: of everything random.
+        overlap: whether structures may overlap; else a voxel that several claim goes to one of them.
     """
 
     array: np.ndarray
@@ -42,6 +44,7 @@ class Order:
     model: str | None = None
     device: str = "auto"
     seed: int = 0
+    overlap: bool = False
 
 
 class SessionCache:
@@ -206,4 +209,4 @@ def propagate(
         results[key] = equipment.method.propagate(session, reference, progress, order.slices[key])
         for sentence in results[key].notes:
             listener.note(sentence)
-    return results
+    return results if order.overlap else exclusive(results, order.references)

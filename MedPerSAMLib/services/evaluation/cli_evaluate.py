@@ -71,6 +71,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="methods share embeddings and fields of a volume: faster, but later methods' seconds come out too low",
     )
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="protocol volume: the structures of a volume exclude each other, as segment and the panel do it",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here, after every case")
     parser.set_defaults(run=evaluate)
 
@@ -101,6 +106,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
         )
     if arguments.train_sizes and arguments.protocol != "fewshot":
         raise InputError(f"The protocol {arguments.protocol!r} learns nothing; --train-sizes belongs to 'fewshot'.")
+    if arguments.together and arguments.protocol != "volume":
+        raise InputError(
+            f"The protocol {arguments.protocol!r} takes structures one by one; --together belongs to 'volume'."
+        )
     protocol = protocol_class(arguments.protocol).from_arguments(arguments)
     sets = _chosen_sets(protocol, arguments)
     choice = protocol.choose(arguments.methods, arguments.ablation)
@@ -112,6 +121,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         kinds=choice.kinds,
         labels=tuple(arguments.labels),
         share_sessions=arguments.share_sessions,
+        together=arguments.together,
     )
     bench = Workbench.open(options)
     console = bench.progress = ConsoleProgress(sys.stderr)

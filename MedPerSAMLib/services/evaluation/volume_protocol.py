@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.errors import InputError, ModelError
+from MedPerSAMLib.services.combine import exclusive
 from MedPerSAMLib.services.evaluation import metrics
 from MedPerSAMLib.services.evaluation.dataset import Dataset, LabelledSet
 from MedPerSAMLib.services.evaluation.protocol import Protocol, check_volumes, expert_volume_sets
 from MedPerSAMLib.services.evaluation.records import Record, unique
 from MedPerSAMLib.services.evaluation.structures import Structure, structures
+from MedPerSAMLib.services.evaluation.variants import Variant
 from MedPerSAMLib.services.evaluation.workbench import Workbench
+
+Run = tuple[Structure, Propagation, float]
+"""A structure, what a method made of it, and the seconds that it took."""
 
 
 class VolumeProtocol(Protocol):
@@ -41,11 +46,9 @@ class VolumeProtocol(Protocol):
         volume, label = case.read_volume()
         spacing = volume.spacing if labelled.has_spacing else None
         for variant, session in bench.sessions(volume):
-            for structure in structures(label, bench.wanted(case.labels)):
-                bench.announce(labelled.name, item, variant.name, structure.name)
-                start = time.perf_counter()
-                result = propagate(variant.create(), session, structure, [structure.reference], bench)
-                seconds = time.perf_counter() - start
+            wanted = structures(label, bench.wanted(case.labels))
+            runs = _runs(variant, session, wanted, (labelled.name, item, variant.name), bench)
+            for structure, result, seconds in _sharing(list(runs)) if bench.options.together else runs:
                 values, details = score(result, structure, [structure.reference], spacing)
                 values["seconds_per_slice"] = seconds / len(label)
                 details["seconds"] = seconds
@@ -81,7 +84,7 @@ def propagate(
 
     A method that refuses the case gets the references alone as its result, with a note that says why.
     """
-    reference = Reference({index: structure.truth[index] for index in references}, structure.name)
+    reference = _reference(structure, references)
     try:
         return method.propagate(session, reference, bench.progress, None)
     except (InputError, ModelError) as error:
@@ -91,6 +94,29 @@ def propagate(
             nothing[index] = mask
         nowhere = np.zeros(len(nothing), bool)
         return Propagation(nothing, nowhere.astype(np.float32), nowhere, ~nowhere, (f"failed: {error}",))
+
+
+def _runs(
+    variant: Variant, session: object, wanted: Iterable[Structure], subject: Sequence[str], bench: Workbench
+) -> Iterator[Run]:
+    """Run a method on one structure after the other, telling what of ``subject`` is worked on."""
+    for structure in wanted:
+        bench.announce(*subject, structure.name)
+        start = time.perf_counter()
+        result = propagate(variant.create(), session, structure, [structure.reference], bench)
+        yield structure, result, time.perf_counter() - start
+
+
+def _sharing(runs: Sequence[Run]) -> list[Run]:
+    """The same runs with the voxels that several structures claim left to one of them."""
+    references = {structure.name: _reference(structure, [structure.reference]) for structure, _, _ in runs}
+    found = exclusive({structure.name: result for structure, result, _ in runs}, references)
+    return [(structure, found[structure.name], seconds) for structure, _, seconds in runs]
+
+
+def _reference(structure: Structure, slices: Sequence[int]) -> Reference:
+    """A structure as it would be annotated on these slices."""
+    return Reference({index: structure.truth[index] for index in slices}, structure.name)
 
 
 def score(

@@ -32,6 +32,7 @@ class Options:
         labels: names of the structures to measure; all if empty.
         share_sessions: whether the methods of a case use one session. Faster, but a later method's seconds then lack
             what an earlier one computed.
+        together: whether the structures of a volume exclude each other, as they do where several are propagated at once.
     """
 
     model: str | None = None
@@ -41,6 +42,7 @@ class Options:
     kinds: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     share_sessions: bool = False
+    together: bool = False
 
 
 @dataclass
