@@ -58,7 +58,15 @@ def test_an_annotated_slice_stays_and_a_nearer_second_annotation_counts():
 def test_a_structure_that_loses_a_slice_is_not_present_there():
     propagations, references = both((0,), (8,))
     propagations["small"].mask[6] &= LARGE
-    assert not exclusive(propagations, references)["small"].present[6]
+    found = exclusive(propagations, references)
+    assert not found["small"].present[6] and found["small"].confidence[6] == 0
+
+
+def test_a_slice_that_has_lost_something_is_less_certain():
+    propagations, references = both((0,), (8,))
+    confidence = exclusive(propagations, references)["small"].confidence
+    assert confidence[0] == confidence[8] == 1, "annotated, or nothing lost there"
+    assert 1 == confidence[1] > confidence[5] > confidence[7] > 0
 
 
 def test_structures_that_were_drawn_over_each_other_may_overlap():

@@ -22,6 +22,9 @@ Key = TypeVar("Key", bound=Hashable)
 _LEAST_DEPTH = 0.02
 """Radii that count everywhere, so that distance from the annotation decides between two borders."""
 
+_DOUBT = 0.25
+"""Power of the kept part of a slice in its confidence [V: of 0.25, 0.5, 1 and 2 on chaos_t2, sabs_ct and acdc]."""
+
 
 def exclusive(propagations: Mapping[Key, Propagation], references: Mapping[Key, Reference]) -> dict[Key, Propagation]:
     """The structures without the voxels to which another one has a better claim [I].
@@ -35,7 +38,8 @@ def exclusive(propagations: Mapping[Key, Propagation], references: Mapping[Key, 
         references: key -> its annotated slices.
 
     Returns:
-        The same keys; masks are new arrays, and ``present`` goes with them.
+        The same keys; masks are new arrays, ``present`` goes with them, and where a structure has lost something its slice is less
+        certain.
     """
     layer_of = layers_of({key: references[key] for key in propagations})
     masks = {key: propagation.mask.copy() for key, propagation in propagations.items()}
@@ -46,10 +50,7 @@ def exclusive(propagations: Mapping[Key, Propagation], references: Mapping[Key, 
             owner = claims.argmax(axis=0)
             for number, key in enumerate(members):
                 masks[key][k] &= owner == number
-    return {
-        key: dataclasses.replace(propagation, mask=masks[key], present=masks[key].any(axis=(1, 2)))
-        for key, propagation in propagations.items()
-    }
+    return {key: _narrowed(propagation, masks[key]) for key, propagation in propagations.items()}
 
 
 def label_maps(propagations: Mapping[int, Propagation], references: Mapping[int, Reference]) -> list[np.ndarray]:
@@ -91,6 +92,14 @@ def check_disjoint(references: Mapping[int, Reference]) -> None:
                     f"{references[other].name} and {references[value].name} overlap on the annotated slice {index}, which "
                     "a label map cannot hold; write to a .seg.nrrd or separate them."
                 )
+
+
+def _narrowed(propagation: Propagation, mask: np.ndarray) -> Propagation:
+    """A propagation with a mask that holds a part of its own."""
+    before, after = (np.count_nonzero(one, axis=(1, 2)) for one in (propagation.mask, mask))
+    kept = np.where(after < before, after / np.maximum(before, 1), 1.0)
+    confidence = (propagation.confidence * kept**_DOUBT).astype(np.float32)
+    return dataclasses.replace(propagation, mask=mask, present=after > 0, confidence=confidence)
 
 
 def _claimed_twice(masks: Sequence[np.ndarray]) -> np.ndarray:
