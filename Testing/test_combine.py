@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from MedPerSAMLib.core.progress import CallbackProgress
 from MedPerSAMLib.core.task import Propagation, Reference
+from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.services.combine import exclusive, label_maps, layers_of
 
 SMALL, LARGE = np.zeros((12, 12), bool), np.zeros((12, 12), bool)
@@ -75,6 +78,12 @@ def test_structures_that_were_drawn_over_each_other_may_overlap():
     found = exclusive(propagations, references)
     assert all(np.array_equal(found[key].mask, propagations[key].mask) for key in found)
     assert layers_of(references) == {"small": 0, "large": 1}
+
+
+def test_a_cancel_is_heard():
+    propagations, references = both((0,), (8,))
+    with pytest.raises(Cancelled):
+        exclusive(propagations, references, CallbackProgress(is_cancelled=lambda: True))
 
 
 def test_label_maps_hold_values_and_layers():

@@ -14,6 +14,8 @@ from typing import TypeVar
 import numpy as np
 from scipy import ndimage
 
+from MedPerSAMLib.core.features import window_around
+from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.errors import InputError
 
@@ -26,7 +28,9 @@ _DOUBT = 0.25
 """Power of the kept part of a slice in its confidence [V: of 0.25, 0.5, 1 and 2 on chaos_t2, sabs_ct and acdc]."""
 
 
-def exclusive(propagations: Mapping[Key, Propagation], references: Mapping[Key, Reference]) -> dict[Key, Propagation]:
+def exclusive(
+    propagations: Mapping[Key, Propagation], references: Mapping[Key, Reference], progress: Progress = Progress()
+) -> dict[Key, Propagation]:
     """The structures without the voxels to which another one has a better claim [I].
 
     A voxel that several claim goes to the one that is annotated on its slice, else to the one in which it lies deepest, in radii of the
@@ -36,20 +40,26 @@ def exclusive(propagations: Mapping[Key, Propagation], references: Mapping[Key, 
     Args:
         propagations: key -> the structure in the volume, all of one shape.
         references: key -> its annotated slices.
+        progress: told of each slice that several claim a part of.
+
+    Raises:
+        Cancelled: the user asked for it.
 
     Returns:
-        The same keys; masks are new arrays, ``present`` goes with them, and where a structure has lost something its slice is less
+        The same keys. Where a structure has lost something, ``mask`` is a new array, ``present`` goes with it, and the slice is less
         certain.
     """
     layer_of = layers_of({key: references[key] for key in propagations})
-    masks = {key: propagation.mask.copy() for key, propagation in propagations.items()}
+    masks = {key: propagation.mask for key, propagation in propagations.items()}
     for layer in set(layer_of.values()):
         members = [key for key in masks if layer_of[key] == layer]
-        for k in np.flatnonzero(_claimed_twice([masks[key] for key in members])):
-            claims = np.stack([_claim(masks[key][k], references[key], int(k)) for key in members])
-            owner = claims.argmax(axis=0)
-            for number, key in enumerate(members):
-                masks[key][k] &= owner == number
+        slices = np.flatnonzero(_claimed_twice([masks[key] for key in members])).tolist()
+        for done, k in enumerate(slices):
+            progress.step("sharing what several structures claim", done, len(slices))
+            for key, lost in _lost({key: masks[key][k] for key in members}, references, k).items():
+                if masks[key] is propagations[key].mask:
+                    masks[key] = masks[key].copy()
+                masks[key][k] &= ~lost
     return {key: _narrowed(propagation, masks[key]) for key, propagation in propagations.items()}
 
 
@@ -111,13 +121,31 @@ def _claimed_twice(masks: Sequence[np.ndarray]) -> np.ndarray:
     return twice
 
 
+def _lost(planes: Mapping[Key, np.ndarray], references: Mapping[Key, Reference], index: int) -> dict[Key, np.ndarray]:
+    """Key -> (rows, columns) bool, what a structure loses of its mask on a slice; only structures that lose something."""
+    window = window_around(np.any(list(planes.values()), axis=0), 1)
+    cut = {key: plane[window] for key, plane in planes.items()}
+    contested = np.sum(list(cut.values()), axis=0, dtype=np.uint16) > 1
+    involved = [key for key, plane in cut.items() if (plane & contested).any()]
+    owner = np.argmax([_claim(cut[key], references[key], index) for key in involved], axis=0)
+    found = {}
+    for number, key in enumerate(involved):
+        lost = cut[key] & contested & (owner != number)
+        if lost.any():
+            found[key] = np.zeros_like(planes[key])
+            found[key][window] = lost
+    return found
+
+
 def _claim(mask: np.ndarray, reference: Reference, index: int) -> np.ndarray:
-    """(rows, columns) float, how good a structure's claim to each pixel of its mask on a slice is; 0 beyond it."""
+    """(rows, columns) float, how good a structure's claim to each pixel of its non-empty mask on a slice is; 0 beyond it."""
     steps = min(abs(index - annotated) for annotated in reference.masks)
-    if not steps:
-        return np.where(mask, np.inf, 0)
-    depth = ndimage.distance_transform_edt(mask) / math.sqrt(max(1, np.count_nonzero(mask)) / math.pi)
-    return np.where(mask, (depth + _LEAST_DEPTH) / (1 + steps), 0)
+    claim = np.zeros(mask.shape, np.float32)
+    window = window_around(mask, 1)
+    inside = mask[window]
+    depth = ndimage.distance_transform_edt(inside) / math.sqrt(np.count_nonzero(inside) / math.pi)
+    claim[window] = np.where(inside, (depth + _LEAST_DEPTH) / (1 + steps) if steps else np.inf, 0)
+    return claim
 
 
 def _overlap(first: Reference, second: Reference) -> int | None:

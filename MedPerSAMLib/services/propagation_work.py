@@ -209,4 +209,4 @@ def propagate(
         results[key] = equipment.method.propagate(session, reference, progress, order.slices[key])
         for sentence in results[key].notes:
             listener.note(sentence)
-    return results if order.overlap else exclusive(results, order.references)
+    return results if order.overlap else exclusive(results, order.references, listener)
