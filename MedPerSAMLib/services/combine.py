@@ -29,7 +29,7 @@ _DOUBT = 0.25
 
 
 def exclusive(
-    propagations: Mapping[Key, Propagation], references: Mapping[Key, Reference], progress: Progress = Progress()
+    propagations: Mapping[Key, Propagation], references: Mapping[Key, Reference], progress: Progress | None = None
 ) -> dict[Key, Propagation]:
     """The structures without the voxels to which another one has a better claim [I].
 
@@ -40,7 +40,7 @@ def exclusive(
     Args:
         propagations: key -> the structure in the volume, all of one shape.
         references: key -> its annotated slices.
-        progress: told of each slice that several claim a part of.
+        progress: told of each slice that several claim a part of, if any is given.
 
     Raises:
         Cancelled: the user asked for it.
@@ -49,6 +49,7 @@ def exclusive(
         The same keys. Where a structure has lost something, ``mask`` is a new array, ``present`` goes with it, and the slice is less
         certain.
     """
+    progress = Progress() if progress is None else progress
     layer_of = layers_of({key: references[key] for key in propagations})
     masks = {key: propagation.mask for key, propagation in propagations.items()}
     for layer in set(layer_of.values()):
