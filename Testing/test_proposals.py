@@ -10,13 +10,15 @@ import pytest
 from MedPerSAMLib.core.methods.matcher import Matcher
 from MedPerSAMLib.core.methods.med_persam import MedPerSAM, Settings
 from MedPerSAMLib.core.methods.persam import PerSAM
+from MedPerSAMLib.core.methods.way_back import WayBack
 from MedPerSAMLib.core.overlap import dice
-from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.progress import CallbackProgress, Progress
 from MedPerSAMLib.core.propagate.step import StepSettings
-from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, expected_dice
+from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, expected_dice, working_image
 from MedPerSAMLib.core.session import ImageSession
 from MedPerSAMLib.core.task import Transfer
 from MedPerSAMLib.core.warp.network import load_warp
+from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.services.models.load import load_predictor
 from MedPerSAMLib.weights import weights_path
 
@@ -83,6 +85,43 @@ def test_looks_count_where_they_find_the_annotated_structure_and_the_place_elsew
     assert dice(found.mask, kept) > 0.8
 
 
+@pytest.mark.parametrize("kept", [RIGHT, WRONG])
+def test_a_proposal_from_which_the_way_leads_back_wins(kept):
+    asked = []
+
+    def way_back(mask):
+        asked.append(mask)
+        return dice(mask, kept)
+
+    looks = _Looks(np.zeros_like(RIGHT))
+    pair = ImagePair(IMAGE, ANNOTATED, IMAGE, None, looks, 0.0, 0.5, None, TransferSettings(), StepSettings(), way_back=way_back)
+    found = pair.best([RIGHT, WRONG])
+    assert (found.mask == kept).all() and 1 < len(asked) <= 3
+    alone = ImagePair(IMAGE, ANNOTATED, IMAGE, None, looks, 0.0, 0.5, None, TransferSettings(), StepSettings())
+    assert found.score == alone.best([RIGHT, WRONG]).score, "a whole way back takes nothing away"
+
+
+def test_the_way_is_not_gone_back_for_what_cannot_win():
+    asked = []
+    pair = ImagePair(
+        IMAGE, ANNOTATED, IMAGE, None, _Looks(RIGHT), 0.5, 1.0, None, TransferSettings(), StepSettings(),
+        way_back=lambda mask: asked.append(mask) or 1.0,
+    )
+    assert (pair.best([WRONG, RIGHT]).mask == RIGHT).all() and len(asked) == 1
+
+
+def test_the_way_back_finds_the_annotation_from_the_right_place_only():
+    target = np.roll(IMAGE, (-12, 20), axis=(0, 1))
+    session = ImageSession(IMAGE, ANNOTATED, [target], load_predictor("tiny", "cpu").predictor)
+    grid, _ = working_image(target, 80)
+    back = WayBack(Matcher(), session, Progress())
+    right, wrong = (back.finds(0, grid, grid.mask_from_native(mask)) for mask in (RIGHT, WRONG))
+    assert right > 0.7 > wrong
+    assert back.finds(0, grid, np.zeros(grid.shape, bool)) == 0
+    with pytest.raises(Cancelled):
+        WayBack(Matcher(), session, CallbackProgress(is_cancelled=lambda: True)).finds(0, grid, grid.mask_from_native(RIGHT))
+
+
 @pytest.mark.parametrize("finder", [Matcher, PerSAM])
 def test_transfer_weighs_what_others_find(monkeypatch, finder):
     elsewhere, asked = _disc(14, 14, 12), []
@@ -94,7 +133,8 @@ def test_transfer_weighs_what_others_find(monkeypatch, finder):
     for kind in (Matcher, PerSAM):
         monkeypatch.setattr(kind, "find_in", find_in)
     settings = Settings(likeness=False)
-    quick = dataclasses.replace(settings.carry, look=dataclasses.replace(settings.carry.look, steps=20))
+    look = dataclasses.replace(settings.carry.look, steps=20)
+    quick = dataclasses.replace(settings.carry, look=look, returning=0.0)
     target = np.where(elsewhere, IMAGE.max(), IMAGE.min()).astype(np.float32)
     session = ImageSession(
         IMAGE, ANNOTATED, [target], load_predictor("tiny", "cpu").predictor, load_warp(weights_path("warp"))

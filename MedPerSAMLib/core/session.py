@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 from collections.abc import Hashable, Sequence
@@ -119,6 +120,16 @@ class ImageSession:
     def embedder(self, target: int | None) -> Embedder:
         """Embeddings of target number ``target``, or of the annotated image for None; the slice index is 0."""
         return self._embedders[len(self.targets) if target is None else target]
+
+    def turned(self, number: int, mask: np.ndarray) -> ImageSession:
+        """The way back: target ``number`` annotated by ``mask`` (rows, columns) bool, and the annotated image as the only target.
+
+        Embeddings are shared with this session.
+        """
+        turned = copy.copy(self)
+        turned.image, turned.mask, turned.targets = self.targets[number], mask, [self.image]
+        turned._embedders = [self.embedder(None), self.embedder(number)]
+        return turned
 
     @functools.cached_property
     def _embedders(self) -> list[Embedder]:

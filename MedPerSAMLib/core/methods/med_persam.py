@@ -6,6 +6,7 @@ An independent implementation of the published idea (Med-PerSAM, abstract and Fi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from MedPerSAMLib.core.learn.one_slice import OneSliceSettings, untrained_head
 from MedPerSAMLib.core.methods.matcher import Matcher, MatcherSettings
 from MedPerSAMLib.core.methods.persam import PerSAM, PerSAMSettings
 from MedPerSAMLib.core.methods.slicewise import annotated_mask, open_slices
+from MedPerSAMLib.core.methods.way_back import WayBack
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.propagate.anchor import Anchor
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
@@ -223,7 +225,9 @@ class MedPerSAM:
         if s.likeness and s.sam:
             size = session.predictor.frame_size
             windows = annotated_windows(session.embedder(None), annotated, size, s.carry.likeness)
-        others = [Matcher(s.matcher), PerSAM(s.persam)] if s.matching and s.sam else []
+        matcher = Matcher(s.matcher)
+        others = [matcher, PerSAM(s.persam)] if s.matching and s.sam else []
+        back = WayBack(matcher, session, progress) if others and s.carry.returning else None
         learned = [other.learn_from(session, progress) for other in others]
         transfers = []
         for number, native in enumerate(session.targets):
@@ -252,6 +256,7 @@ class MedPerSAM:
                 s.step,
                 likeness,
                 recognise,
+                None if back is None else functools.partial(back.finds, number, target_grid),
             )
             found = [other.find_in(session, what, number).mask for other, what in zip(others, learned)]
             best = pair.best([target_grid.mask_from_native(one) for one in found])
