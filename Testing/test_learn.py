@@ -140,6 +140,22 @@ def test_moved_points_ask_again_on_their_slice_only(predictor):
     assert not any(differs[:4] + differs[5:])
 
 
+def test_moved_points_need_only_their_slices_where_the_volume_was_seen_before(predictor, monkeypatch):
+    fitted, volume = short_fit("promise-apm", predictor), ball_case().volume
+    seen = apply(fitted, predictor, volume, Progress()).looked
+    assert len(seen.probabilities) == len(seen.places) == 8
+    moved = {(1, 4): SlicePoints(np.array([[70.0, 60.0], [70.0, 100.0]]), np.array([1, 0]))}
+    afresh = apply(fitted, predictor, volume, Progress(), moved=moved)
+    monkeypatch.setattr("MedPerSAMLib.core.learn.apply.at_several_sizes", None)
+    monkeypatch.setattr("MedPerSAMLib.core.learn.apply.build_locator", None)
+    again = apply(fitted, predictor, volume, Progress(), moved=moved, looked=seen)
+    for number in (1, 2):
+        assert np.array_equal(afresh.results[number].mask, again.results[number].mask)
+        assert np.array_equal(afresh.results[number].confidence, again.results[number].confidence)
+    assert afresh.points.keys() == again.points.keys()
+    assert all(np.array_equal(afresh.points[key].places, again.points[key].places) for key in again.points)
+
+
 def test_a_cancel_is_heard_between_two_looks(predictor):
     fitted, asked = short_fit("autosam-linear", predictor), []
 

@@ -16,6 +16,7 @@ from MedPerSAMLib.mrml.geometry import spacing_of
 from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
 from MedPerSAMLib.mrml.undo_step import UndoStep
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
+from MedPerSAMLib.services.learning.apply_memory import ApplyMemory
 from MedPerSAMLib.services.learning.profile import Profile
 from MedPerSAMLib.services.learning.work import ApplyOrder, apply_profile
 
@@ -38,6 +39,7 @@ class AppliedRun(PropagationRun):
             surface it dropped, and the undo step; called once, before the first slice is written.
         device: auto, cpu, cuda or mps.
         moved: points that the user moved.
+        memory: of earlier applications.
 
     Attributes:
         points: the points that SAM was prompted with; there once :meth:`compute` has returned.
@@ -52,8 +54,10 @@ class AppliedRun(PropagationRun):
         begin: Callable[[], tuple[dict[str, Structure], list[slicer.vtkMRMLSegmentationNode], UndoStep | None]],
         device: str = "auto",
         moved: Points | None = None,
+        memory: ApplyMemory | None = None,
     ) -> None:
         super().__init__(run_id, volume, {}, [], [])
+        self._memory = memory
         self.profile, self.axis, self.points = profile, axis, {}
         self._begin, self._device, self._moved = begin, device, dict(moved or {})
         self._array, self._spacing = slices_first(voxels(volume), self.axis), spacing_of(volume)
@@ -73,7 +77,8 @@ class AppliedRun(PropagationRun):
         def on_slice(number: int, index: int, mask: np.ndarray, confidence: float) -> None:
             listener.structure_slice(names[number - 1], index, np.array(mask, bool), float(confidence))
 
-        applied = apply_profile(ApplyOrder(self.profile, volume, self._device, moved=self._moved), listener, on_slice)
+        order = ApplyOrder(self.profile, volume, self._device, moved=self._moved)
+        applied = apply_profile(order, listener, on_slice, self._memory)
         self.points = dict(applied.points)
         results = {name: applied.results[number] for number, name in enumerate(names, start=1)}
         for sentence in dict.fromkeys(note for result in results.values() for note in result.notes):

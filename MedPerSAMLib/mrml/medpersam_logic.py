@@ -25,6 +25,7 @@ from MedPerSAMLib.mrml.targets import NEW_SEGMENT, NEW_SEGMENTATION, SAME_SEGMEN
 from MedPerSAMLib.mrml.training_list import paired_volume
 from MedPerSAMLib.mrml.undo_step import UndoStep
 from MedPerSAMLib.mrml.volume_reader import voxels
+from MedPerSAMLib.services.learning.apply_memory import ApplyMemory
 from MedPerSAMLib.services.learning.finished_cases import AXES
 from MedPerSAMLib.services.learning.profile import Label, Profile
 from MedPerSAMLib.services.learning.work import FitOrder, fit_profile
@@ -96,6 +97,15 @@ class MedPerSAMLogic(PropagationLogic):
 
     What an application wrote is accepted, discarded, undone and corrected as what a propagation wrote.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._applied = ApplyMemory()
+
+    def forget(self) -> None:
+        """Drop every reference to nodes, as when the scene closes, and what was computed from their voxels."""
+        super().forget()
+        self._applied.clear()
 
     def plan_fit(
         self,
@@ -211,7 +221,7 @@ class MedPerSAMLogic(PropagationLogic):
         def begin():
             return self._begin(run_id, profile, volume, axis, segmentation, target, editor, places or {})
 
-        return AppliedRun(run_id, volume, axis, profile, begin, device, moved)
+        return AppliedRun(run_id, volume, axis, profile, begin, device, moved, self._applied)
 
     def apply(
         self,

@@ -169,8 +169,12 @@ def test_points_of_promise_are_moved(scene, monkeypatch):
     done = logic.apply(profile, volume, device="cpu")
     key = next(iter(done.points))
     moved = SlicePoints(done.points[key].places + 3.0, done.points[key].labels)
+    monkeypatch.setattr("MedPerSAMLib.core.learn.apply.at_several_sizes", None)  # the other slices are known
     again = logic.apply(profile, volume, device="cpu", moved={key: moved})
     assert np.allclose(again.points[key].places, moved.places)
+    logic.forget()
+    with pytest.raises(TypeError):
+        logic.apply(profile, volume, device="cpu", moved={key: moved})
 
 
 def test_list_is_kept_in_the_scene(scene):

@@ -15,6 +15,7 @@ from MedPerSAMLib.core.learn.fit import LOCATOR
 from MedPerSAMLib.core.learn.fitted import Fitted
 from MedPerSAMLib.core.learn.inputs import Inputs, look, sizes
 from MedPerSAMLib.core.learn.learners import Learner, learner
+from MedPerSAMLib.core.learn.looked import Looked
 from MedPerSAMLib.core.learn.magnified import at_several_sizes
 from MedPerSAMLib.core.learn.parts import build, build_locator, load_weights
 from MedPerSAMLib.core.learn.point_makers import point_labels
@@ -52,10 +53,12 @@ class Applied:
         results: class 1..C -> its Propagation; every slice is finished.
         points: (class, slice) -> the points that SAM was prompted with; empty for methods without prompts, and where a class
             is absent.
+        looked: what a later application with moved points can start from; None for methods without prompts.
     """
 
     results: Mapping[int, Propagation]
     points: Mapping[tuple[int, int], SlicePoints] = field(default_factory=dict)
+    looked: Looked | None = None
 
 
 def apply(
@@ -65,6 +68,7 @@ def apply(
     progress: Progress,
     on_slice: OnSlice = lambda number, index, mask, confidence: None,
     moved: Mapping[tuple[int, int], SlicePoints] | None = None,
+    looked: Looked | None = None,
 ) -> Applied:
     """Segment every slice of a volume.
 
@@ -75,6 +79,8 @@ def apply(
         progress: told of each batch.
         on_slice: called as slices finish; masks may still change.
         moved: (class, slice) -> points that the user moved: these slices are prompted with them instead of the learned ones.
+        looked: of an earlier application of the same part to the same volume; then only the slices of ``moved`` are looked at, and the
+            result is the same.
 
     Raises:
         Cancelled: the user asked for it.
@@ -84,20 +90,24 @@ def apply(
     part = build(fitted.method, predictor, fitted.classes, fitted.settings, seed=0)
     load_weights(part, {key: value for key, value in fitted.weights.items() if not key.startswith(LOCATOR)})
     viewer = _Viewer(method, part.eval(), predictor, volume, progress)
-    frame, notes = viewer.whole, ()
+    looked = _window(viewer, fitted, predictor) if looked is None else looked
+    collected = _segment(viewer, fitted.classes, looked, on_slice, moved or {})
+    return collected.applied(fitted.settings["one_piece"], on_slice, looked if method.prompts else None, looked.notes)
+
+
+def _window(viewer: _Viewer, fitted: Fitted, predictor: Predictor | None) -> Looked:
+    """The window that slices are to be seen through: where the locator sees something, if there is one and it does."""
     located = {k.removeprefix(LOCATOR): v for k, v in fitted.weights.items() if k.startswith(LOCATOR)}
-    if located:
-        locator = build_locator(predictor, seed=0)
-        load_weights(locator, located)
-        view = View.from_values(fitted.settings["view"])
-        closer = view.closer(viewer.neighbourhood(locator.eval()), viewer.spacing, viewer.frame_size)
-        if closer is None:
-            notes = (
-                "No place was found that looks like the training cases' structures, so whole slices were segmented.",
-            )
-        frame = frame if closer is None else closer
-    collected = _segment(viewer, fitted.classes, frame, on_slice, moved or {})
-    return collected.applied(fitted.settings["one_piece"], on_slice, notes)
+    if not located:
+        return Looked(viewer.whole)
+    locator = build_locator(predictor, seed=0)
+    load_weights(locator, located)
+    view = View.from_values(fitted.settings["view"])
+    closer = view.closer(viewer.neighbourhood(locator.eval()), viewer.spacing, viewer.frame_size)
+    if closer is not None:
+        return Looked(closer)
+    note = "No place was found that looks like the training cases' structures, so whole slices were segmented."
+    return Looked(viewer.whole, (note,))
 
 
 class _Viewer:
@@ -156,37 +166,55 @@ class _Viewer:
 
 
 def _segment(
-    viewer: _Viewer, classes: int, frame: Frame, on_slice: OnSlice, moved: Mapping[tuple[int, int], SlicePoints]
+    viewer: _Viewer, classes: int, looked: Looked, on_slice: OnSlice, moved: Mapping[tuple[int, int], SlicePoints]
 ) -> _Collected:
-    """All slices seen through one window."""
+    """All slices seen through one window; what ``looked`` holds of them is not looked at again, what it lacks is added."""
     collected, across = _Collected(viewer.slices.shape, classes), AcrossSlices(viewer.slice_spacing, len(viewer.slices))
+    frame, prompts = looked.frame, viewer.method.prompts
     asked_again = {index for _, index in moved}
     with torch.no_grad():
         for indices, frames in viewer.batches(frame, "segmenting"):
-            inputs = viewer.inputs(frames, viewer.method.sees)
-            logits = viewer.part(inputs)
-            places = viewer.part.places(inputs) if viewer.method.prompts else None
-            for number, index in moved:
-                if index in indices:
-                    row = index - indices.start
-                    again = _ask_again(viewer.part, inputs[row : row + 1], number, moved[number, index], frame)
-                    logits[row, number] = again
-            own = logits.softmax(dim=1).cpu()
-            several = at_several_sizes(own, frames, viewer.probability)
+            known, answers = len(looked.probabilities) >= indices.stop, {}
+            if not known or asked_again.intersection(indices):
+                inputs = viewer.inputs(frames, viewer.method.sees)
+                logits = viewer.part(inputs)
+                if not known:
+                    several = at_several_sizes(logits.softmax(dim=1).cpu(), frames, viewer.probability)
+                    if prompts:
+                        looked.add(several, viewer.part.places(inputs))
+                answers = _answers(viewer.part, inputs, logits, moved, indices, frame)
             for row, index in enumerate(indices):
-                alone = index in asked_again
+                alone = index in answers
                 for number in range(1, classes + 1):
                     if (number, index) in moved:
                         collected.points[number, index] = moved[number, index]
-                    elif places is not None:
-                        collected.points[number, index] = _on_slice(places[row, number - 1], frame)
+                    elif prompts:
+                        collected.points[number, index] = _on_slice(looked.places[index][number - 1], frame)
+                probability = looked.probabilities[index].float() if prompts else several[row]
                 # What a user asked for at a place is to be seen as it was answered there.
-                for ready, blended in across.add(index, own[row] if alone else several[row], alone):
+                for ready, blended in across.add(index, answers[index] if alone else probability, alone):
                     collected.add(ready, viewer.restore(frame, blended[None])[0])
                     for number in range(1, classes + 1):
                         mask, confidence = collected.labels[ready] == number, float(collected.confidence[number, ready])
                         on_slice(number, ready, mask, confidence)
     return collected
+
+
+def _answers(
+    part: Promise,
+    inputs: Inputs,
+    logits: torch.Tensor,
+    moved: Mapping[tuple[int, int], SlicePoints],
+    indices: range,
+    frame: Frame,
+) -> dict[int, torch.Tensor]:
+    """Slice of a batch with moved points -> its (1 + C, m, m) probabilities; the other classes' logits are (B, 1 + C, m, m)."""
+    for number, index in moved:
+        if index in indices:
+            row = index - indices.start
+            logits[row, number] = _ask_again(part, inputs[row : row + 1], number, moved[number, index], frame)
+    own = logits.softmax(dim=1).cpu()
+    return {index: own[index - indices.start] for _, index in moved if index in indices}
 
 
 class _Collected:
@@ -209,7 +237,9 @@ class _Collected:
             # The Dice that the probabilities themselves expect of the mask.
             self.confidence[number, index] = 2 * float(probability[number][mask].sum()) / max(mass + mask.sum(), 1e-6)
 
-    def applied(self, one_piece: list[bool], on_slice: OnSlice, notes: tuple[str, ...]) -> Applied:
+    def applied(
+        self, one_piece: list[bool], on_slice: OnSlice, looked: Looked | None, notes: tuple[str, ...]
+    ) -> Applied:
         """Drop specks, judge the slices without a class, and put everything together."""
         results = {}
         for number in range(1, self._classes + 1):
@@ -230,7 +260,7 @@ class _Collected:
                 on_slice(number, int(index), mask[index], float(confidence[index]))
             results[number] = Propagation(mask, confidence, present, np.ones(len(mask), bool), notes)
         points = {(n, i): p for (n, i), p in self.points.items() if results[n].present[i]}
-        return Applied(results, points)
+        return Applied(results, points, looked)
 
 
 def _ask_again(part: Promise, inputs: Inputs, number: int, points: SlicePoints, frame: Frame) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from MedPerSAMLib.core.learn.learners import DEFAULT_LEARNER, learner
 from MedPerSAMLib.errors import Cancelled, InputError
+from MedPerSAMLib.services.learning.apply_memory import ApplyMemory
 from MedPerSAMLib.services.learning.profile import Label, Profile
 
 if TYPE_CHECKING:
@@ -127,7 +128,10 @@ def fit_profile(order: FitOrder, listener, keep: Callable[[Profile], None] = lam
 
 
 def apply_profile(
-    order: ApplyOrder, listener, on_slice: Callable = lambda number, index, mask, confidence: None
+    order: ApplyOrder,
+    listener,
+    on_slice: Callable = lambda number, index, mask, confidence: None,
+    memory: ApplyMemory | None = None,
 ) -> Applied:
     """Segment a volume with a profile; runs on any thread.
 
@@ -135,18 +139,24 @@ def apply_profile(
         order: what to do.
         listener: a Progress.
         on_slice: called with (class, slice, (rows, columns) bool mask, confidence) as slices finish.
+        memory: of earlier applications; with moved points what it knows is not computed again.
 
     Raises:
         Cancelled: the listener asked for it.
         MedPerSAMError: the volume or the model does not fit.
     """
+    memory = ApplyMemory() if memory is None else memory
     profile = order.profile
     loaded = load_model(profile.fitted.method, order.model or profile.model, order.device, listener, trains=False)
     from MedPerSAMLib.core.learn.apply import apply  # as in fit_profile
 
     profile.check_model(loaded)
     predictor = None if loaded is None else loaded.predictor
-    return apply(profile.fitted, predictor, order.volume, listener, on_slice, order.moved)
+    looked = memory.known(order)
+    applied = apply(profile.fitted, predictor, order.volume, listener, on_slice, order.moved, looked)
+    if looked is None:
+        memory.keep(order, applied.looked)
+    return applied
 
 
 def load_model(method: str, model: str | None, device: str, listener, trains: bool) -> LoadedModel | None:
