@@ -23,12 +23,14 @@ from MedPerSAMLib.mrml.segment_reader import made_for
 from MedPerSAMLib.mrml.surfaces import hide_surface
 from MedPerSAMLib.mrml.targets import NEW_SEGMENT, NEW_SEGMENTATION, SAME_SEGMENT, targets_of_labels
 from MedPerSAMLib.mrml.training_list import paired_volume
+from MedPerSAMLib.mrml.undo import UndoHistory
 from MedPerSAMLib.mrml.undo_step import UndoStep
 from MedPerSAMLib.mrml.volume_reader import voxels
 from MedPerSAMLib.services.learning.apply_memory import ApplyMemory
 from MedPerSAMLib.services.learning.finished_cases import AXES
 from MedPerSAMLib.services.learning.profile import Label, Profile
 from MedPerSAMLib.services.learning.work import FitOrder, fit_profile
+from MedPerSAMLib.services.propagation_work import SessionCache
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class MedPerSAMLogic(PropagationLogic):
     What an application wrote is accepted, discarded, undone and corrected as what a propagation wrote.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, sessions: SessionCache | None = None, undo: UndoHistory | None = None) -> None:
+        super().__init__(sessions, undo)
         self._applied = ApplyMemory()
 
     def forget(self) -> None:

@@ -69,8 +69,8 @@ class Settings:
         least_trust: predicted IoU times agreement (or the confidence, without SAM) below which a mask teaches nothing.
         smoothing: Gaussian width of the smoothing across slices, in slices; 0 leaves the outlines as they are.
         appearance_weight: of the appearance's log-odds in a step.
-        matching: let Matcher and PerSAM propose masks too, for other images (not for volumes, whose slices are neighbours);
-            needs ``sam``.
+        matching: let Matcher and PerSAM propose masks too, and Matcher judge all proposals by the way back, for other images (not for
+            volumes, whose slices are neighbours); needs ``sam``.
         likeness: propose the place whose surroundings SAM's features find most alike, for other images; needs ``sam``.
         step, look, end, meet, refine, carry, matcher, persam, tune, head_learn, head_belief: settings of the parts.
     """
