@@ -12,17 +12,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-from scipy import ndimage
 
-from MedPerSAMLib.core.features import window_around
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.errors import InputError
 
 Key = TypeVar("Key", bound=Hashable)
-
-_LEAST_DEPTH = 0.02
-"""Radii that count everywhere, so that distance from the annotation decides between two borders."""
 
 _DOUBT = 0.25
 """Power of the kept part of a slice in its confidence [V: of 0.25, 0.5, 1 and 2 on chaos_t2, sabs_ct and acdc]."""
@@ -33,9 +28,10 @@ def exclusive(
 ) -> dict[Key, Propagation]:
     """The structures without the voxels to which another one has a better claim [I].
 
-    A voxel that several claim goes to the one that is annotated on its slice, else to the one in which it lies deepest, in radii of the
-    structure on this slice, divided by the slices from the nearest annotated one (and one more); where these are equal, to the one that
-    comes first. Structures whose annotations overlap were drawn that way, so they may overlap everywhere.
+    A voxel that several claim goes to the one that is annotated on its slice, else to the one for which the slices from its nearest
+    annotated one (and one more), times its radius on this slice, are least; where these are equal, to the one that comes first. Asking
+    how deep the voxel lies in each is up to 0.003 better on four sets, but would take the rim of a small structure inside a large one.
+    Structures whose annotations overlap were drawn that way, so they may overlap everywhere.
 
     Args:
         propagations: key -> the structure in the volume, all of one shape.
@@ -124,29 +120,20 @@ def _claimed_twice(masks: Sequence[np.ndarray]) -> np.ndarray:
 
 def _lost(planes: Mapping[Key, np.ndarray], references: Mapping[Key, Reference], index: int) -> dict[Key, np.ndarray]:
     """Key -> (rows, columns) bool, what a structure loses of its mask on a slice; only structures that lose something."""
-    window = window_around(np.any(list(planes.values()), axis=0), 1)
-    cut = {key: plane[window] for key, plane in planes.items()}
-    contested = np.sum(list(cut.values()), axis=0, dtype=np.uint16) > 1
-    involved = [key for key, plane in cut.items() if (plane & contested).any()]
-    owner = np.argmax([_claim(cut[key], references[key], index) for key in involved], axis=0)
-    found = {}
-    for number, key in enumerate(involved):
-        lost = cut[key] & contested & (owner != number)
+    claims = {key: _claim(plane, references[key], index) for key, plane in planes.items() if plane.any()}
+    found, taken = {}, np.zeros(next(iter(planes.values())).shape, bool)
+    for key in sorted(claims, key=lambda one: -claims[one]):
+        lost = planes[key] & taken
         if lost.any():
-            found[key] = np.zeros_like(planes[key])
-            found[key][window] = lost
+            found[key] = lost
+        taken |= planes[key]
     return found
 
 
-def _claim(mask: np.ndarray, reference: Reference, index: int) -> np.ndarray:
-    """(rows, columns) float, how good a structure's claim to each pixel of its non-empty mask on a slice is; 0 beyond it."""
+def _claim(mask: np.ndarray, reference: Reference, index: int) -> float:
+    """How good a structure's claim to a non-empty (rows, columns) mask on a slice is."""
     steps = min(abs(index - annotated) for annotated in reference.masks)
-    claim = np.zeros(mask.shape, np.float32)
-    window = window_around(mask, 1)
-    inside = mask[window]
-    depth = ndimage.distance_transform_edt(inside) / math.sqrt(np.count_nonzero(inside) / math.pi)
-    claim[window] = np.where(inside, (depth + _LEAST_DEPTH) / (1 + steps) if steps else np.inf, 0)
-    return claim
+    return 1 / ((1 + steps) * math.sqrt(np.count_nonzero(mask))) if steps else math.inf
 
 
 def _overlap(first: Reference, second: Reference) -> int | None:
