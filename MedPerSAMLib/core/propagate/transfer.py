@@ -47,7 +47,7 @@ class TransferSettings:
         searching: power of how distinct the looks are, for proposals that were sought by looks in the whole image.
         recognising: power of how well the proposal would find the annotated structure again [V, as those before: some targets of
             each of three references in six sets of pictures and two of slices].
-        returning: power of how well the whole way back finds the annotated structure [V: 0.25, of 0.1 to 2, on two references of the
+        returning: power of how well the whole way back finds the annotated structure [V: of 0.1 to 2, on two references of the
             same sets; a third one agreed].
         growth_steps: corrections by appearance and SAM of a proposal.
         step_pixels: how much a correction may change, as a distance between slices would.
@@ -62,7 +62,7 @@ class TransferSettings:
     placing: float = 1.0
     searching: float = 0.25
     recognising: float = 1.0
-    returning: float = 0.25
+    returning: float = 0.2
     growth_steps: int = 5
     step_pixels: float = 6.0
 
