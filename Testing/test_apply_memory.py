@@ -19,7 +19,9 @@ LOOKED = Looked(Frame.full((4, 4), (1.0, 1.0), 8))
 
 def order(value: float = 0.0, **changes) -> ApplyOrder:
     volume = Volume(np.full((2, 4, 4), value, np.float32))
-    return ApplyOrder(SimpleNamespace(fitted=order), volume, "cpu", moved=changes.pop("moved", {(1, 0): "points"}), **changes)
+    return ApplyOrder(
+        SimpleNamespace(fitted=order), volume, "cpu", moved=changes.pop("moved", {(1, 0): "points"}), **changes
+    )
 
 
 def test_the_same_application_with_moved_points_is_known():
@@ -29,8 +31,15 @@ def test_the_same_application_with_moved_points_is_known():
     assert memory.known(order(moved={})) is None, "nothing was moved, so it is done anew"
 
 
-@pytest.mark.parametrize("other", [order(1.0), order(model="x.pth"), replace(order(), device="cuda"),
-                                   replace(order(), profile=SimpleNamespace(fitted=object()))])
+@pytest.mark.parametrize(
+    "other",
+    [
+        order(1.0),
+        order(model="x.pth"),
+        replace(order(), device="cuda"),
+        replace(order(), profile=SimpleNamespace(fitted=object())),
+    ],
+)
 def test_another_one_is_not(other):
     memory = ApplyMemory()
     memory.keep(order(moved={}), LOOKED)

@@ -104,7 +104,11 @@ def test_label_maps_hold_values_and_layers():
     values = {"small": 3, "large": 300}
     found = {values[key]: one for key, one in exclusive(propagations, references).items()}
     (only,) = label_maps(found, {values[key]: one for key, one in references.items()})
-    assert only.dtype == np.uint16 and np.array_equal(only == 3, found[3].mask) and np.array_equal(only == 300, found[300].mask)
+    assert (
+        only.dtype == np.uint16
+        and np.array_equal(only == 3, found[3].mask)
+        and np.array_equal(only == 300, found[300].mask)
+    )
     layered = {3: Reference({3: SMALL}), 300: Reference({3: LARGE})}
     raw = {values[key]: one for key, one in propagations.items()}
     first, second = label_maps(raw, layered)

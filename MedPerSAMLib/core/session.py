@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from MedPerSAMLib.core.digest import digest
 from MedPerSAMLib.core.embeddings import Embedder, EmbeddingStore
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.intensity import normalise_image, normalise_volume
@@ -78,8 +78,8 @@ class VolumeSession:
     @functools.cached_property
     def embedder(self) -> Embedder:
         """Embeddings of this volume's slices; needs a predictor."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.volume.array)).hexdigest() if self._store else ""
-        return Embedder(self.predictor, self.slices, f"{digest} {self._model_name}", self._store)
+        content = digest(self.volume.array) if self._store else ""
+        return Embedder(self.predictor, self.slices, f"{content} {self._model_name}", self._store)
 
     @property
     def in_plane_spacing(self) -> tuple[float, float]:

@@ -39,7 +39,7 @@ class AppliedRun(PropagationRun):
             surface it dropped, and the undo step; called once, before the first slice is written.
         device: auto, cpu, cuda or mps.
         moved: points that the user moved.
-        memory: of earlier applications.
+        memory: of earlier applications, if there is one.
 
     Attributes:
         points: the points that SAM was prompted with; there once :meth:`compute` has returned.

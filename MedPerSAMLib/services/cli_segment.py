@@ -56,12 +56,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Options that ``segment`` and ``transfer`` share."""
-    parser.add_argument(
-        "--model", metavar="NAME-OR-PATH", help="see 'medpersam models list' (default: the embedded one)"
-    )
-    parser.add_argument(
-        "--method", default=DEFAULT_METHOD, metavar="NAME", help="see 'medpersam methods' (%(default)s)"
-    )
+    parser.add_argument("--model", metavar="NAME-OR-PATH", help="see 'medpersam models list' (default: the embedded one)")
+    parser.add_argument("--method", default=DEFAULT_METHOD, metavar="NAME", help="see 'medpersam methods' (%(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where it runs")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
     parser.add_argument("--report", metavar="FILE.json", help="write confidences, times and settings here")
@@ -110,9 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             print("medpersam: stopped before a slice was finished; nothing was written.", file=sys.stderr)
             return EXIT_CODE
         outputs = outputs if finished else outputs.partial()
-        _write(
-            arguments, outputs, work, reference_file.structures, geometry, notes, finished, time.perf_counter() - began
-        )
+        _write(arguments, outputs, work, reference_file.structures, geometry, notes, finished, time.perf_counter() - began)
     return 0 if finished else EXIT_CODE
 
 
@@ -178,7 +172,8 @@ def _write(
         "seconds": round(seconds, 2),
         "notes": list(notes),
         "structures": [
-            structure_fields(s, references[s.value], found[s.value], millilitres, work.seconds[s.value]) for s in done
+            structure_fields(s, references[s.value], found[s.value], millilitres, work.seconds[s.value])
+            for s in done
         ],
     }
 

@@ -30,7 +30,7 @@ def exclusive(
 
     A voxel that several claim goes to the one that is annotated on its slice, else to the one for which the slices from its nearest
     annotated one (and one more), times its radius on this slice, are least; where these are equal, to the one that comes first. Asking
-    how deep the voxel lies in each is up to 0.003 better on four sets, but would take the rim of a small structure inside a large one.
+    how deep the voxel lies in each is a little better on four sets, but would take the rim of a small structure inside a large one.
     Structures whose annotations overlap were drawn that way, so they may overlap everywhere.
 
     Args:
@@ -57,7 +57,7 @@ def exclusive(
                 if masks[key] is propagations[key].mask:
                     masks[key] = masks[key].copy()
                 masks[key][k] &= ~lost
-    return {key: _narrowed(propagation, masks[key]) for key, propagation in propagations.items()}
+    return {key: one if masks[key] is one.mask else _narrowed(one, masks[key]) for key, one in propagations.items()}
 
 
 def label_maps(propagations: Mapping[int, Propagation], references: Mapping[int, Reference]) -> list[np.ndarray]:
@@ -104,7 +104,7 @@ def check_disjoint(references: Mapping[int, Reference]) -> None:
 def _narrowed(propagation: Propagation, mask: np.ndarray) -> Propagation:
     """A propagation with a mask that holds a part of its own."""
     before, after = (np.count_nonzero(one, axis=(1, 2)) for one in (propagation.mask, mask))
-    kept = np.where(after < before, after / np.maximum(before, 1), 1.0)
+    kept = np.divide(after, before, out=np.ones(len(mask)), where=before > 0)
     confidence = (propagation.confidence * kept**_DOUBT).astype(np.float32)
     return dataclasses.replace(propagation, mask=mask, present=after > 0, confidence=confidence)
 

@@ -6,7 +6,6 @@ runs, so that a correction does not compute them again.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from MedPerSAMLib.core.digest import digest
 from MedPerSAMLib.core.progress import Relay
 from MedPerSAMLib.core.task import Propagation, Reference, Volume
 from MedPerSAMLib.services.combine import exclusive
@@ -85,8 +85,7 @@ class SessionCache:
 
         equipment = self.equipment(order)
         array = np.ascontiguousarray(order.array)
-        content = hashlib.sha256(array.view(np.uint8).reshape(-1).data).hexdigest()
-        key = (content, array.shape, array.dtype.str, order.spacing, equipment.model_key, equipment.device, order.seed)
+        key = (digest(array), array.shape, array.dtype.str, order.spacing, equipment.model_key, equipment.device, order.seed)
         if key not in self._sessions:
             self._sessions[key] = VolumeSession(
                 Volume(array.astype(np.float32), order.spacing),

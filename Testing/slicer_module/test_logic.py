@@ -379,40 +379,6 @@ def test_each_structure_keeps_its_own_references_and_axis(case):
     assert np.array_equal(np.moveaxis(kidney, 1, 0), results["Kidney"].mask)
 
 
-def test_structures_of_one_run_share_voxels_by_their_claims_not_by_their_order(case):
-    volume, segmentation, ball = case
-    beside = np.roll(ball[9], 4, axis=1)
-    write_slice(segmentation, "Kidney", volume, 0, 14, beside)
-    logic = PropagationLogic()
-    results = logic.process(volume, segmentation, ["Liver", "Kidney"], **COPY)
-    liver, kidney = found = _masks(volume, segmentation)
-    assert np.array_equal(liver, results["Liver"].mask) and np.array_equal(kidney, results["Kidney"].mask)
-    both = ball[9] & beside
-    assert both.any() and not (liver & kidney).any()
-    assert (liver | kidney)[1:-1].all(axis=0)[ball[9] | beside].all(), "no hole is left between them"
-    assert liver[:12, both].all() and kidney[12:, both].all(), "the nearer annotation counts"
-    assert np.array_equal(liver[9], ball[9]) and np.array_equal(kidney[14], beside)
-    logic.discard()
-    logic.process(volume, segmentation, ["Kidney", "Liver"], **COPY)
-    assert np.array_equal(_masks(volume, segmentation), found)
-
-
-def test_what_a_later_structure_gives_up_goes_to_the_earlier_one(case):
-    volume, segmentation, ball = case
-    beside = np.roll(ball[9], 4, axis=1)
-    write_slice(segmentation, "Kidney", volume, 0, 15, beside)
-    run = PropagationLogic().start(volume, segmentation, ["Liver", "Kidney"], **COPY)
-    run.write("Kidney", 12, beside)
-    results = {}
-    for key, mask, index in (("Liver", ball[9], 9), ("Kidney", beside & ~ball[9], 15)):
-        masks = np.zeros(ball.shape, bool)
-        masks[12], masks[index] = mask, {"Liver": ball[9], "Kidney": beside}[key]
-        results[key] = Propagation(masks, masks.any((1, 2)).astype(np.float32), masks.any((1, 2)), masks.any((1, 2)))
-    list(run.finish(results))
-    liver, kidney = _masks(volume, segmentation)
-    assert np.array_equal(liver[12], ball[9]) and np.array_equal(kidney[12], beside & ~ball[9])
-
-
 def test_confidence_is_a_table_and_a_plot(case, scene):
     volume, segmentation, _ = case
     result = PropagationLogic().process(volume, segmentation, ["Liver"], **COPY)["Liver"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -92,7 +92,8 @@ def apply(
     viewer = _Viewer(method, part.eval(), predictor, volume, progress)
     looked = _window(viewer, fitted, predictor) if looked is None else looked
     collected = _segment(viewer, fitted.classes, looked, on_slice, moved or {})
-    return collected.applied(fitted.settings["one_piece"], on_slice, looked if method.prompts else None, looked.notes)
+    applied = collected.applied(fitted.settings["one_piece"], on_slice, looked.notes)
+    return replace(applied, looked=looked) if method.prompts else applied
 
 
 def _window(viewer: _Viewer, fitted: Fitted, predictor: Predictor | None) -> Looked:
@@ -237,9 +238,7 @@ class _Collected:
             # The Dice that the probabilities themselves expect of the mask.
             self.confidence[number, index] = 2 * float(probability[number][mask].sum()) / max(mass + mask.sum(), 1e-6)
 
-    def applied(
-        self, one_piece: list[bool], on_slice: OnSlice, looked: Looked | None, notes: tuple[str, ...]
-    ) -> Applied:
+    def applied(self, one_piece: list[bool], on_slice: OnSlice, notes: tuple[str, ...]) -> Applied:
         """Drop specks, judge the slices without a class, and put everything together."""
         results = {}
         for number in range(1, self._classes + 1):
@@ -260,7 +259,7 @@ class _Collected:
                 on_slice(number, int(index), mask[index], float(confidence[index]))
             results[number] = Propagation(mask, confidence, present, np.ones(len(mask), bool), notes)
         points = {(n, i): p for (n, i), p in self.points.items() if results[n].present[i]}
-        return Applied(results, points, looked)
+        return Applied(results, points)
 
 
 def _ask_again(part: Promise, inputs: Inputs, number: int, points: SlicePoints, frame: Frame) -> torch.Tensor:

@@ -7,13 +7,13 @@ An independent implementation of the published idea (Med-PerSAM, abstract and Fi
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings
+from MedPerSAMLib.core.digest import digest
 from MedPerSAMLib.core.embeddings import Embedder
 from MedPerSAMLib.core.frame import Frame
 from MedPerSAMLib.core.grid import WorkingGrid
@@ -183,7 +183,7 @@ class MedPerSAM:
     ) -> Calibration:
         """By the largest of some annotations; a correction, which is smaller, finds that of the first run."""
         index = max(known, key=lambda i: np.count_nonzero(known[i]))
-        key = (self.settings.refine, index, hashlib.sha256(known[index].tobytes()).digest())
+        key = (self.settings.refine, index, digest(known[index]))
         if key not in session.calibrations:
             session.calibrations[key] = calibrate(
                 questioner, index, known[index], self.settings.refine, session.seed

@@ -40,7 +40,7 @@ class WayBack:
             Cancelled: the user asked for it.
         """
         self._progress.check()
-        native = grid.to_native(np.where(mask, 1, -1).astype(np.float32)[None])[0] > 0
+        native = grid.to_native(mask[None])[0] > 0.5
         if np.count_nonzero(native) < MINIMUM_REFERENCE_PIXELS:
             return 0.0
         turned = self._session.turned(number, native)

@@ -7,12 +7,12 @@ better. So a side without a new annotation keeps the very result that it had, an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from MedPerSAMLib.core.digest import digest
 from MedPerSAMLib.core.propagate.chain import Chain, ChainParts
 from MedPerSAMLib.core.propagate.layout import Layout, Run
 
@@ -59,7 +59,7 @@ class Sides:
         self._sides = {}
         for direction in (-1, 1):
             known = {i: mask for i, mask in layout.masks.items() if (i - self._largest) * direction >= 0}
-            full_key = (key, self._largest, *((i, hashlib.sha256(known[i].tobytes()).digest()) for i in sorted(known)))
+            full_key = (key, self._largest, *((i, digest(known[i])) for i in sorted(known)))
             # Taken out and put back, so that the oldest is the first.
             side = kept.pop(full_key, None) or Side(make(known))
             self._sides[direction] = kept[full_key] = side

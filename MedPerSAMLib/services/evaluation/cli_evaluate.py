@@ -84,11 +84,7 @@ class _List(argparse.Action):
     """Takes words with commas, spaces or both between them; commas in brackets belong to a word."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        setattr(
-            namespace,
-            self.dest,
-            [word.strip() for text in values for word in re.split(r",(?![^(]*\))", text) if word.strip()],
-        )
+        setattr(namespace, self.dest, [word.strip() for text in values for word in re.split(r",(?![^(]*\))", text) if word.strip()])
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

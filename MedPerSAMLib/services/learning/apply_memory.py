@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
+from MedPerSAMLib.core.digest import digest
 
 if TYPE_CHECKING:
     from MedPerSAMLib.core.learn.looked import Looked
@@ -38,6 +37,5 @@ class ApplyMemory:
 
 
 def _key(order: ApplyOrder) -> tuple:
-    array = np.ascontiguousarray(order.volume.array)
-    digest = hashlib.sha256(array.view(np.uint8).reshape(-1).data).hexdigest()
-    return digest, array.shape, order.volume.spacing, order.device, order.model
+    array = order.volume.array
+    return digest(array), array.shape, order.volume.spacing, order.device, order.model

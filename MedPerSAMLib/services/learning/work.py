@@ -139,22 +139,21 @@ def apply_profile(
         order: what to do.
         listener: a Progress.
         on_slice: called with (class, slice, (rows, columns) bool mask, confidence) as slices finish.
-        memory: of earlier applications; with moved points what it knows is not computed again.
+        memory: of earlier applications, if there is one; with moved points what it knows is not computed again.
 
     Raises:
         Cancelled: the listener asked for it.
         MedPerSAMError: the volume or the model does not fit.
     """
-    memory = ApplyMemory() if memory is None else memory
     profile = order.profile
     loaded = load_model(profile.fitted.method, order.model or profile.model, order.device, listener, trains=False)
     from MedPerSAMLib.core.learn.apply import apply  # as in fit_profile
 
     profile.check_model(loaded)
     predictor = None if loaded is None else loaded.predictor
-    looked = memory.known(order)
+    looked = None if memory is None else memory.known(order)
     applied = apply(profile.fitted, predictor, order.volume, listener, on_slice, order.moved, looked)
-    if looked is None:
+    if memory is not None and looked is None:
         memory.keep(order, applied.looked)
     return applied
 
