@@ -1,4 +1,4 @@
-"""The Segment Editor effect "Propagate slice": the module's presenter with four buttons, for those who live in Segment
+"""The Segment Editor effect "Propagate slice": the module's presenter with five buttons, for those who live in Segment
 Editor."""
 
 import os
@@ -42,8 +42,8 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
 
     def helpText(self):
         return _(
-            "Outline the structure on one slice, press Propagate. Correct the least certain slice, "
-            "propagate again, accept. "
+            "Outline the structure on one slice, or draw a rectangle around it and press Snap. Press Propagate. "
+            "Correct the least certain slice, propagate again, accept. "
             "Method, model, device and where the result goes are chosen in the MedPerSAM module."
         )
 
@@ -62,6 +62,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
             self.scriptedEffect.addOptionsWidget(widget)
         self.buttons = {}
         for name, text, tip in (
+            ("snap", _("Snap drawn shape"), _("Replace a rectangle or rough shape by the outline of what lies in it")),
             ("main", _("Propagate"), _("Propagate the drawn slices of the selected segment; Cancel while it runs")),
             ("worst", _("Least certain slice"), _("Go to the slice with the lowest confidence")),
             ("accept", _("Accept"), _("Keep the result")),
@@ -125,6 +126,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         if self.presenter is not None:
             self._choose_selected()
             {
+                "snap": self.presenter.snap.press,
                 "main": self.presenter.press_main,
                 "worst": self.presenter.go_to_worst,
                 "accept": self.presenter.accept,
@@ -167,6 +169,7 @@ class SegmentEditorMedPerSAMEffect(AbstractScriptedSegmentEditorEffect):
         self.progressBar.setValue(0 if state.progress is None else int(state.progress))
         self.buttons["main"].setText(_(state.button))
         self.buttons["main"].setEnabled(state.button_enabled)
+        self.buttons["snap"].setEnabled(not state.snap_reason)
         self.buttons["worst"].setEnabled(state.can_navigate)
         for name in ("accept", "discard"):
             self.buttons[name].setEnabled(state.can_decide)

@@ -36,7 +36,7 @@ class Panel:
         self.parameters = None
         self._listed = None
         self._folded = None
-        with_reasons = (ui.mainButton, ui.fromHereButton, ui.toHereButton, ui.undoButton, ui.redoButton)
+        with_reasons = (ui.mainButton, ui.snapButton, ui.fromHereButton, ui.toHereButton, ui.undoButton, ui.redoButton)
         self._tips = {button: button.property("toolTip") for button in with_reasons}
         self.learning = LearningPanel(ui, presenter.learning)
         self._combos = (
@@ -75,6 +75,7 @@ class Panel:
         ui.mainButton.setEnabled(state.button_enabled)
         ui.mainButton.setToolTip(state.button_tip or self._tips[ui.mainButton])
         for button, reason in (
+            (ui.snapButton, state.snap_reason),
             (ui.fromHereButton, state.limit_reason),
             (ui.toHereButton, state.limit_reason),
             (ui.undoButton, state.undo_reason),
@@ -127,6 +128,7 @@ class Panel:
         models.changed.connect(self._list_models)
         for button, action in (
             (ui.mainButton, presenter.press_main),
+            (ui.snapButton, presenter.snap.press),
             (ui.fromHereButton, presenter.first_slice_here),
             (ui.toHereButton, presenter.last_slice_here),
             (ui.worstButton, presenter.go_to_worst),

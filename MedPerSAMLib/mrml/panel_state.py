@@ -46,6 +46,7 @@ class PanelState:
         position: "Liver, slice 12: confidence 0.41 (3 of 12)" among the uncertain slices.
         table: name of the structure whose confidence is in the table; empty without one.
         limit_reason: why the range cannot begin or end at the shown slice; empty where it can.
+        snap_reason: why the drawn shape cannot be snapped; empty where it can.
         log: everything that was told, line by line.
     """
 
@@ -72,4 +73,5 @@ class PanelState:
     position: str = ""
     table: str = ""
     limit_reason: str = ""
+    snap_reason: str = ""
     log: list[str] = field(default_factory=list)

@@ -36,6 +36,7 @@ from MedPerSAMLib.mrml.propagation_run import PropagationRun
 from MedPerSAMLib.mrml.result_navigator import ResultNavigator
 from MedPerSAMLib.mrml.run_controller import RunController, Work
 from MedPerSAMLib.mrml.signal import Signal
+from MedPerSAMLib.mrml.snap_presenter import SnapPresenter
 from MedPerSAMLib.mrml.surfaces import reveal, show_surfaces
 from MedPerSAMLib.mrml.undo_step import LOST, NO_STEP, NOT_UNDONE
 from MedPerSAMLib.mrml.views import axis_of_view, shown_slice
@@ -90,6 +91,7 @@ class Presenter:
         self.models = ModelPresenter(self._start_model_job, store)
         self.models.changed.connect(self.inputs_changed)
         self.learning = LearningPresenter(scene, logic, self._work, self)
+        self.snap = SnapPresenter(scene, logic, self._work, self)
 
     # What the user chooses
 
@@ -210,12 +212,12 @@ class Presenter:
             self._settle(f"Discarded{stays}.")
 
     def undo(self) -> None:
-        """Take the last propagation back, also an accepted one."""
-        self._take_step(self.state.undo_reason, self._logic.undo_last, "The propagation is undone; Redo brings it back.")
+        """Take the last propagation back, also an accepted one; or the last snap."""
+        self._take_step(self.state.undo_reason, self._logic.undo_last, "The {} is undone; Redo brings it back.")
 
     def redo(self) -> None:
-        """Bring back the propagation that was undone."""
-        self._take_step(self.state.redo_reason, self._logic.redo_last, "The propagation is back, without its confidence.")
+        """Bring back what was undone."""
+        self._take_step(self.state.redo_reason, self._logic.redo_last, "The {} is back{}.")
 
     def go_to_worst(self) -> None:
         """Show the least certain slice."""
@@ -377,16 +379,18 @@ class Presenter:
         if self.state.phase == FINISHED:
             self.state.phase, self.state.progress = IDLE, 0.0
 
-    def _take_step(self, reason: str, step: Callable[[], bool], sentence: str) -> None:
+    def _take_step(self, reason: str, move: Callable[[], bool], sentence: str) -> None:
         if self.state.phase in BUSY or reason:
             return
-        if not step():
+        if not move():
             self.tell(LOST)
             self._show()
             return
-        self.learning.decided()
+        step = self._logic.step
+        if step.targets:
+            self.learning.decided()
         self._drop_undone()  # as after Segment Editor's Undo
-        self._settle(sentence)
+        self._settle(sentence.format(step.what, ", without its confidence" if step.targets else ""))
 
     def _accepted(self, names: list[str]) -> None:
         self.tell(
@@ -410,6 +414,7 @@ class Presenter:
         if not state.button_enabled:
             running = f"A {state.activity} is running; wait for its end, or cancel it where it was started."
             state.button_tip = running if elsewhere else state.found
+        state.snap_reason = self.snap.reason(None if self._found is None else self._found.axis)
         state.can_decide = not busy and self._logic.pending
         step, wait = self._logic.step, f"A {state.activity} is running; wait for its end, or cancel it." if busy else ""
         state.undo_reason = wait or (NO_STEP if step is None else step.undo_reason)

@@ -10,14 +10,16 @@ import numpy as np
 import slicer
 import vtk
 
-from MedPerSAMLib.core.progress import CallbackProgress
+from MedPerSAMLib.core.progress import CallbackProgress, Progress
 from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.geometry import matrix_array, volume_to_world
-from MedPerSAMLib.mrml.logic import PropagationLogic
+from MedPerSAMLib.mrml.logic import DEFAULT_METHOD, PropagationLogic
 from MedPerSAMLib.mrml.sample_data import load_sample
 from MedPerSAMLib.mrml.segment_reader import read_mask
+from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.mrml.shared_grid import label_array
+from MedPerSAMLib.mrml.snap import plan_snap
 from MedPerSAMLib.sample import REFERENCE_SLICE
 
 FAST = {"method": "copy", "device": "cpu"}
@@ -89,6 +91,24 @@ def discard(logic: PropagationLogic) -> None:
     require(np.array_equal(read_mask(segmentation, segment, volume), before), "Discard left something behind")
 
 
+def snap(logic: PropagationLogic) -> None:
+    """Snap turns a rectangle into the organ, and Undo brings the rectangle back."""
+    volume, segmentation = load_sample()
+    segment = _first_segment(segmentation)
+    organ = read_mask(segmentation, segment, volume)[REFERENCE_SLICE]
+    shape, rows, columns = np.zeros_like(organ), *(np.flatnonzero(organ.any(axis)) for axis in (1, 0))
+    shape[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    write_slice(segmentation, segment, volume, 0, REFERENCE_SLICE, shape)
+    plan = plan_snap(volume, segmentation, segment, (DEFAULT_METHOD, None, "cpu"), slicer.mrmlScene)
+    plan.write(plan.compute(logic.sessions, Progress()), logic.undo)
+    found = read_mask(segmentation, segment, volume)[REFERENCE_SLICE]
+    dice = 2 * (found & organ).sum() / (found.sum() + organ.sum())
+    require(dice > 0.85, f"Dice {dice:.2f} with what was drawn by hand, expected more than 0.85")
+    require(logic.undo.undo(segmentation), "there was nothing to undo")
+    back = read_mask(segmentation, segment, volume)[REFERENCE_SLICE]
+    require(np.array_equal(back, shape), "Undo did not bring the rectangle back")
+
+
 def transforms(logic: PropagationLogic) -> None:
     """Volume and segmentation under different transforms: the result lies where the volume has it."""
     volume, segmentation = load_sample()
@@ -135,7 +155,7 @@ def phantom(logic: PropagationLogic) -> None:
 READING = (sample,)
 """Steps that need no package besides Slicer's own."""
 
-COMPUTING = (undo, cancel, discard, transforms, phantom)
+COMPUTING = (undo, cancel, discard, snap, transforms, phantom)
 """Steps that need all packages."""
 
 STEPS = READING + COMPUTING

@@ -15,7 +15,7 @@ from MedPerSAMLib.mrml.targets import Target
 from MedPerSAMLib.mrml.undo import UndoHistory
 
 NO_STEP = "There is no propagation to undo; one into a new segmentation is taken back by Discard, or by deleting that."
-CHANGED = "The segmentation was drawn in since the propagation began; press Discard, or Undo in Segment Editor."
+CHANGED = "The segmentation was drawn in since the {} began; press Discard, or Undo in Segment Editor."
 LOST = (
     "Segment Editor shows another segmentation by now, which ended its history; press Discard while it can be pressed."
 )
@@ -29,6 +29,7 @@ class UndoStep:
         history: where it is saved.
         segmentation: will be written.
         volume: the grey volume.
+        what: for people.
 
     Attributes:
         targets: the segments that the run wrote; set at its end.
@@ -39,7 +40,9 @@ class UndoStep:
         history: UndoHistory,
         segmentation: slicer.vtkMRMLSegmentationNode,
         volume: slicer.vtkMRMLScalarVolumeNode,
+        what: str = "propagation",
     ) -> None:
+        self.what = what
         self.targets: tuple[Target, ...] = ()
         self._history, self._segmentation = history, segmentation
         self._state: tuple | None = None
@@ -67,7 +70,7 @@ class UndoStep:
         if not self._ended or self._undone or self._segmentation.GetScene() is None:
             return NO_STEP
         if self._drawn_in or self._state != self._look():
-            return CHANGED
+            return CHANGED.format(self.what)
         return "" if self._history.can_undo(self._segmentation) else LOST
 
     @property

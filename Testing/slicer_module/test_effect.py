@@ -14,6 +14,7 @@ pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
 
 from fakes import FakeJobs
 
+from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.mrml.segment_reader import read_mask
 from MedPerSAMLib.mrml.segment_writer import write_slice
 
@@ -100,7 +101,7 @@ def test_propagate_and_take_back(effect):
 def test_every_widget_has_a_tool_tip(effect):
     effect, *_ = effect
     widgets = effect.scriptedEffect.widgets
-    assert len(widgets) == 7 and all(widget.toolTip().strip() for widget in widgets)
+    assert len(widgets) == 8 and all(widget.toolTip().strip() for widget in widgets)
 
 
 @pytest.mark.parametrize("target", ["new segment", "new segmentation"])
@@ -127,6 +128,24 @@ def test_corrections_go_on_where_the_result_went(effect, target):
     effect.buttons["discard"].click()
     assert (node.GetSegmentationNode(), node.GetSelectedSegmentID()) == (segmentation, "Liver")
     assert widget._parameters.target == target
+
+
+def test_snap_replaces_the_drawn_shape(effect):
+    effect, volume, segmentation, ball, widget = effect
+    shape = np.zeros_like(ball[9])
+    shape[3:18, 7:24] = True
+    write_slice(segmentation, "Liver", volume, 0, 9, shape)
+    effect.updateGUIFromMRML()
+    effect.buttons["snap"].click()
+    jobs = widget.presenter._work._jobs
+    jobs.put("finished", jobs.submitted[-1](Progress()))
+    for _ in range(2):
+        effect._tick()
+    drawn = read_mask(segmentation, "Liver", volume)[9]
+    assert drawn.any() and not np.array_equal(drawn, shape) and "is outlined" in effect.statusLabel.text()
+    widget._parameters.segmentIDs = ["Liver", "Kidney"]
+    effect._render()
+    assert not effect.buttons["snap"].isEnabled()
 
 
 def test_another_segment_is_followed(effect):

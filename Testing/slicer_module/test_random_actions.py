@@ -16,8 +16,9 @@ from learned import made_up_profile
 from slow_learning import slow_apply, slow_fit
 
 from MedPerSAMLib.core import methods
+from MedPerSAMLib.core.outline import Outline
 from MedPerSAMLib.errors import MedPerSAMError
-from MedPerSAMLib.mrml import applied_run, medpersam_logic
+from MedPerSAMLib.mrml import applied_run, medpersam_logic, snap
 from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
 from MedPerSAMLib.mrml.panel_state import BUSY, PHASES
@@ -46,7 +47,7 @@ class User:
         self.scene, self.presenter, self.logic, self.random = scene, presenter, logic, random.Random(seed)
         self.drawn: dict[tuple[str, str, int], np.ndarray] = {}
         self.erased: set[tuple[str, int]] = set()
-        self.undone_while_running = self.pressed_undo = 0
+        self.undone_while_running = self.pressed_undo = self.snapped = 0
         self.exchanged = False
         """Whether Undo or Redo brought back a state that was saved in the middle of an earlier run."""
         self.done: list[str] = []
@@ -92,6 +93,8 @@ class User:
             self.apply,
             self.apply,
             self.apply_again,
+            self.snap,
+            self.snap,
         ]
         action = self.random.choice(actions)
         self.done.append(action.__name__)
@@ -244,9 +247,11 @@ class User:
         before = self.presenter.state.undo_reason
         self.presenter.undo()
         self.pressed_undo += not before
+        self.follow_snap()
 
     def press_redo(self) -> None:
         self.presenter.redo()
+        self.follow_snap()
 
     def navigate(self) -> None:
         self.random.choice([self.presenter.go_to_worst, self.presenter.go_to_next, self.presenter.go_to_previous])()
@@ -299,7 +304,33 @@ class User:
                     self.scene.RemoveNode(node)
         self.presenter.learning.apply_again()
 
+    def snap(self) -> None:
+        """Snaps a drawn shape, and sometimes draws on while that runs."""
+        was, busy = self.presenter.state.snap_reason, self.presenter.state.phase in BUSY
+        self.presenter.snap.press()
+        if not was and not busy and self.presenter.state.phase in BUSY:
+            if self.random.random() < 0.3 and not self.gone():
+                self.draw()
+            self.rest()
+            self.snapped += "is outlined" in self.presenter.state.status
+            self.follow_snap()
+
     # Help
+
+    def follow_snap(self) -> None:
+        """A snap, and taking one back, changes the one slice that it was pressed for, and counts as drawn by hand."""
+        step, changed = self.logic.step, []
+        node = None if step is None or step.what != "snap" else step._segmentation  # perhaps that of an earlier case
+        volume = None if node is None else self.scene.GetNodeByID(node.GetAttribute("volume") or "")
+        if volume is None:
+            return
+        for key, mask in self.drawn.items():
+            if key[0] == node.GetID() and node.GetSegmentation().GetSegment(key[1]) is not None:
+                now = read_mask(node, key[1], volume)[key[2]]
+                if not np.array_equal(now, mask):
+                    changed.append((key, now))
+        assert len(changed) <= 1, f"{[key for key, _ in changed]} have changed after {self.done}"
+        self.drawn.update(changed)
 
     def choose(self, parameters, volume, segmentation, segment_ids) -> None:
         parameters.volume, parameters.segmentation, parameters.segmentIDs = volume, segmentation, segment_ids
@@ -355,7 +386,8 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
     from MedPerSAMLib.mrml.method_list import MethodRow
 
     monkeypatch.setattr(module, "method_row", lambda name: MethodRow(name, name, False))
-    ends, runs, profiles, undone, pressed = [], 0, 0, 0, 0
+    monkeypatch.setattr(snap, "outline_slice", lambda order, index, shape, *_: Outline(np.roll(shape, 1, axis=1), 0.5))
+    ends, runs, profiles, undone, pressed, snapped = [], 0, 0, 0, 0, 0
     for seed in range(SEQUENCES):
         scene.Clear(0)
         logic = MedPerSAMLogic()
@@ -376,6 +408,7 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
             profiles += presenter.learning.profile is not None
             undone += user.undone_while_running
             pressed += user.pressed_undo
+            snapped += user.snapped
         except Exception as error:
             raise AssertionError(f"sequence {seed}: {user.done}: {error!r}") from error
     # How far a run gets between two actions depends on the machine, and with it how many are started.
@@ -384,6 +417,8 @@ def test_random_sequences(scene, tmp_path, monkeypatch, jobs):
     assert undone > SEQUENCES // 20, "too seldom Undo fell into a run to mean anything"
     print(pressed, "propagations undone by the panel")
     assert pressed > 0, "the panel's Undo was never possible"
+    print(snapped, "shapes snapped")
+    assert snapped > SEQUENCES // 20, "too few shapes were snapped to mean anything"
     assert {"finished", "idle"} <= set(ends)
     assert profiles > SEQUENCES // 20, "too few profiles were there to mean anything"
 
