@@ -10,6 +10,7 @@ import torch
 from MedPerSAMLib.core.frame import Frame, mask_extent, zoom_side_mm
 from MedPerSAMLib.core.prompts.mask_prompt import mask_prompt
 from MedPerSAMLib.core.sam.predictor import Predictor, Prompts
+from MedPerSAMLib.core.sam.views import decode_views, encode_views
 from MedPerSAMLib.errors import InputError
 
 BOX_SHARE = 1 / 2.2
@@ -40,8 +41,8 @@ class Outline:
 def outline(predictor: Predictor, image: np.ndarray, shape: np.ndarray, spacing: tuple[float, float]) -> Outline:
     """The structure in a rectangle or in a rough shape, by a frozen SAM in a frame zoomed on it.
 
-    The shape's box is the prompt, and unless it is a rectangle, the shape itself as a weak mask prompt; the answer is
-    the mask prompt of a second pass (PerSAM, section 3.2, cascaded post-refinement).
+    The shape's box is the prompt, and unless it is a rectangle, the shape itself as a weak mask prompt; three views are
+    asked (``sam.views``).
 
     Args:
         predictor: the frozen SAM.
@@ -61,9 +62,11 @@ def outline(predictor: Predictor, image: np.ndarray, shape: np.ndarray, spacing:
     if shape.sum() < RECTANGULAR * extent[0] * extent[1]:
         soft = frame.sample(torch.from_numpy(shape.astype(np.float32))[None, None])
         logits = mask_prompt(soft, SHARPNESS, predictor.mask_size)
-    embeddings = predictor.encode(frame.sample(torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]))
-    answer = predictor.decode_twice(embeddings, Prompts(boxes=boxes, mask_logits=logits))
+    views = encode_views(predictor, frame.sample(torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]))
+    answer = decode_views(predictor, views, Prompts(boxes=boxes, mask_logits=logits))
     mask = frame.restore(answer.logits.cpu(), shape.shape, _BACKGROUND_LOGIT)[0, 0].numpy() > 0
     if not mask.any():
-        raise InputError("The model finds no structure in the drawn shape; draw it closer around the structure, or outline it by hand.")
+        raise InputError(
+            "The model finds no structure in the drawn shape; draw it closer around the structure, or outline it by hand."
+        )
     return Outline(mask, float(answer.predicted_iou[0, 0]))

@@ -6,16 +6,13 @@ set. Here a batch holds one prompt set for each embedding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
 from MedPerSAMLib.core.precision import encoder_precision
 from MedPerSAMLib.core.sam.two_way import two_way
-
-MOST_SURE = 20.0
-"""Largest logit of an answer that becomes a mask prompt: no model has seen surer ones."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +86,6 @@ class Predictor:
         keep = slice(1, None) if multimask else slice(0, 1)
         # Copied outside inference mode, so that masks may be targets of a loss.
         return Decoded(logits[:, keep].clone(), iou[:, keep].clamp(0, 1))
-
-    def decode_twice(self, embeddings: torch.Tensor, prompts: Prompts) -> Decoded:
-        """One mask for each prompt set, whose first answer is the mask prompt of a second pass (PerSAM, section 3.2)."""
-        first = self.decode(embeddings, prompts)
-        second = self.decode(embeddings, replace(prompts, mask_logits=first.logits.clamp(-MOST_SURE, MOST_SURE)))
-        # What is found nowhere would be asked for nowhere.
-        found = (first.logits > 0).flatten(1).any(1)
-        return Decoded(
-            torch.where(found[:, None, None, None], second.logits, first.logits),
-            torch.where(found[:, None], second.predicted_iou, first.predicted_iou),
-        )
 
 
 def decode(sam: torch.nn.Module, embeddings: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:

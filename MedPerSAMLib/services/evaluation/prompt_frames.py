@@ -44,13 +44,23 @@ class PromptFrames:
 
     @functools.cached_property
     def embeddings(self) -> torch.Tensor:
-        """(B, C, e, e)."""
+        """(B, C, e, e) of the frames as they are."""
+        return self._predictor.encode(self._shown)
+
+    @functools.cached_property
+    def views(self) -> tuple[torch.Tensor, ...]:
+        """(B, C, e, e) of each of the views of ``core.sam.views``."""
+        from MedPerSAMLib.core.sam.views import encode_views
+
+        return encode_views(self._predictor, self._shown, self.embeddings)
+
+    @functools.cached_property
+    def _shown(self) -> torch.Tensor:
+        """(B, 3, s, s) in 0..1."""
         import torch
 
         images = [_as_tensor(question.image) for question in self.questions]
-        return self._predictor.encode(
-            torch.cat([f.sample(i).expand(-1, 3, -1, -1) for f, i in zip(self._frames, images)])
-        )
+        return torch.cat([f.sample(i).expand(-1, 3, -1, -1) for f, i in zip(self._frames, images)])
 
     def boxes(self) -> torch.Tensor:
         """(B, 4) the true boxes in frame pixels, each side moved by up to BOX_SHIFT_PIXELS.

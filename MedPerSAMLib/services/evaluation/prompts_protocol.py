@@ -124,8 +124,11 @@ def _records(
     """Ask all kinds of a batch of questions; a record for each kind and question."""
     count = len(frames.questions)
     start = time.perf_counter()
-    if any(kind not in WITHOUT_MODEL for kind in kinds):
-        _ = frames.embeddings  # computed here once, so that no kind is charged with it
+    # Computed here once, so that no kind is charged with it.
+    if any("box" in kind for kind in kinds):
+        _ = frames.views
+    elif any(kind not in WITHOUT_MODEL for kind in kinds):
+        _ = frames.embeddings
     encoding = (time.perf_counter() - start) / count
     for done, kind in enumerate(kinds):
         bench.progress.step("prompting", done, len(kinds))
@@ -143,8 +146,10 @@ def _records(
 
 
 def _answer(kind: str, frames: PromptFrames, bench: Workbench) -> Answers:
+    from MedPerSAMLib.core.methods.cascade import best_of
     from MedPerSAMLib.core.prompts.mask_prompt import mask_prompt
     from MedPerSAMLib.core.sam.predictor import Prompts
+    from MedPerSAMLib.core.sam.views import decode_views
 
     if kind == "carried-demons":
         return Answers(frames.restored(frames.carried_by_demons(), outside=0.0, threshold=0.5))
@@ -157,12 +162,14 @@ def _answer(kind: str, frames: PromptFrames, bench: Workbench) -> Answers:
     else:
         points, labels = frames.points() if "point" in kind else (None, None)
         prompts = Prompts(points, labels, frames.boxes() if "box" in kind else None)
-    # One point is ambiguous, so the model is asked for three masks, as its authors do.
-    decoded = bench.predictor.decode(frames.embeddings, prompts, multimask=kind == "point")
-    best = decoded.predicted_iou.argmax(dim=1, keepdim=True)
-    chosen = decoded.logits.take_along_dim(best[..., None, None], dim=1)
-    iou = decoded.predicted_iou.take_along_dim(best, dim=1)
-    return Answers(frames.restored(chosen, outside=_BACKGROUND_LOGIT, threshold=0.0), iou[:, 0].tolist())
+    if kind == "point":  # ambiguous, so the model is asked for three masks, as its authors do
+        answer = best_of(bench.predictor.decode(frames.embeddings, prompts, multimask=True))
+    elif "box" in kind:  # as the panel's Snap asks
+        answer = decode_views(bench.predictor, frames.views, prompts)
+    else:
+        answer = bench.predictor.decode(frames.embeddings, prompts)
+    masks = frames.restored(answer.logits, outside=_BACKGROUND_LOGIT, threshold=0.0)
+    return Answers(masks, answer.predicted_iou[:, 0].tolist())
 
 
 def _confidence_correlation(records: Sequence[Record]) -> float | None:
