@@ -9,6 +9,7 @@ import torch
 from MedPerSAMLib.core.prompts.box import box_prompt
 from MedPerSAMLib.core.warp.network import load_warp
 from MedPerSAMLib.weights import weights_path
+from Testing.training.by_hand import LEAST, MOST, drawn_by_hand
 from Testing.training.fields import Random, enlarge, spline_matrix
 from Testing.training.g_point import likeness
 from Testing.training.looks import PRESETS, render
@@ -57,6 +58,36 @@ def test_every_image_knows_its_neighbour():
             prompts = draw_prompts(random, kind, truth, carried, score)
             if prompts.points is not None:
                 assert prompts.points.shape[0] == 12 and (prompts.labels >= 0).any(1).all()
+
+
+def test_what_is_drawn_by_hand_departs_from_the_edge_in_the_same_way_on_both_slices():
+    axis = torch.arange(128) - 63.5
+    distance = (axis[:, None] ** 2 + axis**2).sqrt()
+    disc, next_disc = ((distance < radius).float().repeat(40, 1, 1, 1) for radius in (30, 28))
+    plain = drawn_by_hand(Random(1), disc, next_disc, share=0.0)
+    assert torch.equal(plain[0], disc) and torch.equal(plain[1], next_disc)
+    here, there = drawn_by_hand(Random(1), disc, next_disc, share=1.0)
+    growth, next_growth = (
+        part.sum((1, 2, 3)) / whole.sum((1, 2, 3)) for part, whole in ((here, disc), (there, next_disc))
+    )
+    assert set(here.unique().tolist()) == {0.0, 1.0}
+    assert growth.min() >= LEAST and growth.max() <= MOST and (growth - 1).abs().max() > 0.02
+    assert np.corrcoef(growth, next_growth)[0, 1] > 0.9
+    shapes = (here != disc).flatten(1).any(1)
+    assert shapes.float().mean() > 0.9, "nearly all are drawn anew"
+    few = drawn_by_hand(Random(1), disc, next_disc)[0]
+    assert 0 < (few != disc).flatten(1).any(1).float().mean() < 0.9
+
+
+def test_what_would_vanish_or_fill_is_left_as_it_is_and_nothing_stays_nothing():
+    line = torch.zeros(60, 1, 128, 128)
+    line[..., 60:62, 20:100] = 1
+    nothing = torch.zeros_like(line)
+    here, there = drawn_by_hand(Random(2), line, line, share=1.0)
+    for part in (here, there):
+        area = part.sum((1, 2, 3)) / line.sum((1, 2, 3))
+        assert area.min() >= LEAST and area.max() <= MOST
+    assert not drawn_by_hand(Random(2), nothing, line, share=1.0)[0].any()
 
 
 def test_interpolation_weights_sum_to_one():

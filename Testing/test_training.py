@@ -94,6 +94,19 @@ def test_the_models_training_goes_on_from_its_checkpoint(tmp_path):
     assert written_config(first / "tiny.safetensors")["version"] == 7
 
 
+@pytest.mark.usefixtures("plain_numbers")
+def test_a_frozen_encoder_stays_what_it_was(tmp_path):
+    start = weights_path("tiny")
+    words = f"{tmp_path} --warp {weights_path('warp')} --start {start} --coarse 0 --frozen-encoder --steps 1 --device cpu"
+    more = f"--minutes {FOR_EVER} --workers 1 --groups 1 --volumes 1 --sets 2 --validation 1 --version 7"
+    train_tiny.train(0, train_tiny.read_options([*words.split(), *more.split()]))
+    before = load_file(start)
+    changed = [key for key, value in checkpoint(tmp_path)["model"].items() if not torch.equal(value, before[key].float())]
+    assert changed and not [key for key in changed if key.startswith("image_encoder")]
+    figures = records(tmp_path)[-1]["validation"]
+    assert {"neighbour", "warped"} <= figures.keys() and 0 < figures["neighbour"] <= 1
+
+
 def test_a_curve_is_drawn_of_either_log(tmp_path):
     pytest.importorskip("matplotlib")
     log, picture = tmp_path / "log.jsonl", tmp_path / "curve.png"

@@ -25,10 +25,10 @@ from Testing.training.shapes import (
 
 FRAME = 256  # pixels along a side of a finished frame
 PRESETS = {  # share of each modality among the volumes, and the scene kinds it shows
-    "ct": (0.27, {"anatomy": 0.9, "lesion": 0.1}),
-    "mr": (0.38, {"anatomy": 0.6, "heart": 0.33, "lesion": 0.07}),
+    "ct": (0.25, {"anatomy": 0.9, "lesion": 0.1}),
+    "mr": (0.36, {"anatomy": 0.6, "heart": 0.33, "lesion": 0.07}),
     "us": (0.13, {"lesion": 0.6, "anatomy": 0.3, "heart": 0.1}),
-    "xray": (0.04, {"chest": 0.7, "anatomy": 0.3}),
+    "xray": (0.08, {"chest": 0.7, "anatomy": 0.3}),
     "endoscopy": (0.07, {"lesion": 0.8, "anatomy": 0.2}),
     "skin": (0.05, {"lesion": 1.0}),
     "cells": (0.06, {"cells": 1.0}),

@@ -192,8 +192,8 @@ def _to_frame(random: Random, points: torch.Tensor) -> torch.Tensor:
 def spoil(random: Random, truth: torch.Tensor, neighbour: torch.Tensor, warped: torch.Tensor) -> torch.Tensor:
     """Carried masks (B, 1, m, m) with realistic errors.
 
-    Half are the neighbour's mask as the warping network carries it; the others are plain copies, elastic distortions of
-    the truth, masks that grew or shrank, and masks with a part missing or leaked.
+    Six in ten are the neighbour's mask as the warping network carries it; the others are plain copies, elastic distortions
+    of the truth, masks that grew or shrank, and masks with a part missing or leaked.
     """
     count, size = len(truth), truth.shape[-1]
     draw = random.uniform(0, 1, count, 1, 1, 1)
@@ -204,8 +204,8 @@ def spoil(random: Random, truth: torch.Tensor, neighbour: torch.Tensor, warped: 
     blobs = torch.sigmoid(8 * (random.smooth((count, 1), size, 6) - random.uniform(0.7, 1.8, count, 1, 1, 1)))
     near = F.max_pool2d(F.max_pool2d(warped, (13, 1), 1, (6, 0)), (1, 13), 1, (0, 6))
     parts = torch.where(random.chance(0.5, count, 1, 1, 1), warped * (1 - blobs), torch.maximum(warped, near * blobs))
-    result = torch.where(draw < 0.5, warped, neighbour)
-    for edge, kind in ((0.6, elastic), (0.8, grown), (0.9, parts)):
+    result = torch.where(draw < 0.62, warped, neighbour)
+    for edge, kind in ((0.7, elastic), (0.85, grown), (0.93, parts)):
         result = torch.where(draw > edge, kind, result)
     # Distortions of an empty truth would be empty: there only what came from the neighbour is of use.
     return torch.where(truth.amax((1, 2, 3), keepdim=True) > 0, result, warped).clamp(0, 1)

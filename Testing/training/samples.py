@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from MedPerSAMLib.core.precision import fast_precision
 from MedPerSAMLib.core.warp.network import WarpNetwork, warp
+from Testing.training.by_hand import drawn_by_hand
 from Testing.training.fields import Random
 from Testing.training.looks import draw_preset, render
 from Testing.training.prompts import spoil
@@ -182,5 +183,6 @@ def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Te
     member = torch.where(whole[:, None], nested, own)
     mask = member.gather(1, images.labels.flatten(1)).view_as(images.labels)[:, None].float()
     neighbour = member.gather(1, images.neighbour_labels.flatten(1)).view_as(images.labels)[:, None].float()
+    mask, neighbour = drawn_by_hand(random, mask, neighbour)
     warped = warp(neighbour, images.field)
     return mask, neighbour, spoil(random, mask, neighbour, warped)
