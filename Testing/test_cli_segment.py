@@ -73,6 +73,29 @@ def test_sample_with_copy(sample, tmp_path, sample_labels, capsys):
     assert "\r" not in err, "no rewritten lines where there is no terminal"
 
 
+def test_rough_shapes_are_outlined_first(sample, tmp_path, sample_labels, capsys):
+    """Rectangles in the annotations' place: the annotated slice of the result holds the organs."""
+    rough = np.zeros_like(sample_labels)
+    for value in (1, 2, 3):
+        rows, columns = np.nonzero((sample_labels[21] == value).any(1))[0], np.nonzero((sample_labels[21] == value).any(0))[0]
+        rough[21, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = value
+    shapes = SimpleITK.GetImageFromArray(rough)
+    shapes.CopyInformation(SimpleITK.ReadImage(str(sample.volume)))
+    SimpleITK.WriteImage(shapes, str(tmp_path / "rough.nrrd"))
+    words = ["segment", str(sample.volume), "--reference", str(tmp_path / "rough.nrrd"), "-o", str(tmp_path / "out.nrrd")]
+    report = tmp_path / "out.json"
+    assert main([*words, "--snap", "--range", "21:21", "--device", "cpu", "--report", str(report)]) == 0
+    result = read_array(tmp_path / "out.nrrd")[21]
+    for value in (1, 2, 3):
+        organ, found, drawn = sample_labels[21] == value, result == value, rough[21] == value
+        dice = 2 * (organ & found).sum() / (organ.sum() + found.sum())
+        assert dice > max(0.85, 2 * (organ & drawn).sum() / (organ.sum() + drawn.sum()))
+    content = json.loads(report.read_text())
+    assert content["snapped"] and any("SAM found in the drawn shapes" in note for note in content["notes"])
+    assert main([*words, "--snap", "--method", "copy"]) == 2
+    assert "--snap asks SAM, which the method 'copy' does without" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd", ".seg.nrrd"])
 def test_formats(small_case, repeating, suffix):
     assert segment(small_case, output=f"out{suffix}") == 0

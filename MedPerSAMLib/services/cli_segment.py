@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.equipment import DEFAULT_METHOD, prepare
 from MedPerSAMLib.services.interrupt import EXIT_CODE, Interrupt
+from MedPerSAMLib.services.snapped import NOTE, snapped
 from MedPerSAMLib.services.structure_work import StructureWork
 from MedPerSAMLib.services.terminal import TerminalProgress
 from MedPerSAMLib.services.volume_outputs import VolumeOutputs
@@ -47,6 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=slice_range,
         metavar="FIRST:LAST",
         help="slices to work on, both included, counted from 0 along the annotated axis (default: all)",
+    )
+    parser.add_argument(
+        "--snap", action="store_true", help="the annotations are rectangles or rough shapes: outline what lies in them first"
     )
     parser.add_argument(
         "--keep-embeddings", action="store_true", help="keep embeddings on disk, for a quicker next run on this volume"
@@ -97,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         _check_task(arguments, volume, geometry, references)
         equipment = prepare(arguments.method, "propagate", arguments.model, arguments.device)
         notes = (*volume_file.notes, *reference_file.notes, *equipment.notes)
+        if arguments.snap:
+            references, notes = snapped(references, volume, equipment), (*notes, NOTE)
         for note in notes:
             progress.line(note)
         work = StructureWork(volume, references, equipment, arguments.seed, arguments.range, arguments.keep_embeddings)
@@ -164,6 +170,7 @@ def _write(
         "finished": finished,
         "volume": str(arguments.volume),
         "reference": str(arguments.reference),
+        "snapped": arguments.snap,
         "output": str(outputs.segmentation),
         "plane": geometry.plane,
         "size": geometry.grid.size,
