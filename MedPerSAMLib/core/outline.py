@@ -20,7 +20,7 @@ RECTANGULAR = 0.9
 """A shape that fills this share of its box only says where the structure is, not how it is shaped."""
 
 SHARPNESS = 4.0
-"""Logit of the shape as a mask prompt: the least that is used anywhere, because it is rough."""
+"""Logit of the shape as a mask prompt: little, because it is rough."""
 
 _BACKGROUND_LOGIT = -10.0
 

@@ -55,7 +55,7 @@ class RefinerSettings:
     settled: float = 0.98
     zoom_share: float = 1 / 2.2
     whole_slice_share: float = 0.33
-    sharpness: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0)
+    sharpness: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
     limit: float = 3.0
     weight: float = 0.8
     least_agreement: float = 0.5
