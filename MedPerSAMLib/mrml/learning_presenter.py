@@ -12,11 +12,11 @@ from MedPerSAMLib.mrml.applied_points import AppliedPoints
 from MedPerSAMLib.mrml.applied_run import AppliedRun
 from MedPerSAMLib.mrml.choices import Parameters
 from MedPerSAMLib.mrml.curve_nodes import CurveNodes
+from MedPerSAMLib.mrml.host import Host
 from MedPerSAMLib.mrml.learning_reasons import CANCELLING_REASON, again_reason, apply_reason, fit_reason
 from MedPerSAMLib.mrml.learning_state import LearningState, best_dice, profile_line
 from MedPerSAMLib.mrml.medpersam_logic import MedPerSAMLogic
-from MedPerSAMLib.mrml.model_presenter import ModelPresenter
-from MedPerSAMLib.mrml.panel_state import APPLYING, BUSY, FITTING, LOADING, RUNNING, PanelState
+from MedPerSAMLib.mrml.panel_state import APPLYING, BUSY, FITTING, LOADING, RUNNING
 from MedPerSAMLib.mrml.run_controller import RunController, Work
 from MedPerSAMLib.mrml.segment_reader import segment_ids
 from MedPerSAMLib.mrml.targets import NEW_SEGMENTATION
@@ -25,30 +25,14 @@ from MedPerSAMLib.services.learning.profile import SUFFIX, Profile
 from MedPerSAMLib.services.preload import quiet_imports
 
 
-class Host(Protocol):
+class LearningHost(Host, Protocol):
     """The presenter of the whole panel, as far as this section needs it."""
-
-    parameters: Parameters | None
-    state: PanelState
-    models: ModelPresenter
-
-    def tell(self, sentence: str) -> None:
-        """Show a sentence and put it into the log."""
-
-    def explain(self, error: Exception, what: str) -> str:
-        """The sentence about an error, after its details went into the log where nobody foresaw it."""
-
-    def install(self) -> None:
-        """Install missing packages, with consent."""
 
     def cancel(self) -> None:
         """Stop what runs."""
 
     def start_run(self, run: AppliedRun) -> None:
         """Start a run whose result is looked at, corrected and decided on like a propagation's."""
-
-    def editor(self) -> slicer.vtkMRMLSegmentEditorNode | None:
-        """Segment Editor's node; None before it was first opened."""
 
     def target_of_apply(self) -> tuple[str, dict[str, str]]:
         """Where an application goes, as ``start_apply`` is told: target and places."""
@@ -67,7 +51,7 @@ class LearningPresenter:
         host: the presenter of the whole panel.
     """
 
-    def __init__(self, scene: slicer.vtkMRMLScene, logic: MedPerSAMLogic, work: RunController, host: Host) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, logic: MedPerSAMLogic, work: RunController, host: LearningHost) -> None:
         self.state = LearningState()
         self.profile: Profile | None = None
         self.cases = TrainingList(scene)

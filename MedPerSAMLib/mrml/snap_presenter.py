@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import slicer
 
 from MedPerSAMLib.mrml.choices import Parameters
+from MedPerSAMLib.mrml.host import Host
 from MedPerSAMLib.mrml.logic import DEFAULT_METHOD, PropagationLogic
 from MedPerSAMLib.mrml.method_list import method_row
-from MedPerSAMLib.mrml.model_presenter import ModelPresenter
-from MedPerSAMLib.mrml.panel_state import BUSY, PanelState
+from MedPerSAMLib.mrml.panel_state import BUSY
 from MedPerSAMLib.mrml.run_controller import RunController, Work
 from MedPerSAMLib.mrml.snap import Snap, plan_snap
 
@@ -19,26 +19,6 @@ if TYPE_CHECKING:
 
 NOTHING_DRAWN = "Draw a rectangle or a rough shape around the structure on a slice first, in one checked segment."
 SEVERAL = "Check only the segment whose shape is rough: the careful outlines of the others would be replaced, too."
-
-
-class Host(Protocol):
-    """The presenter of the whole panel, as far as Snap needs it."""
-
-    parameters: Parameters | None
-    state: PanelState
-    models: ModelPresenter
-
-    def tell(self, sentence: str) -> None:
-        """Show a sentence and put it into the log."""
-
-    def explain(self, error: Exception, what: str) -> str:
-        """The sentence about an error, after its details went into the log where nobody foresaw it."""
-
-    def install(self) -> None:
-        """Install missing packages, with consent."""
-
-    def editor(self) -> slicer.vtkMRMLSegmentEditorNode | None:
-        """Segment Editor's node; None before it was first opened."""
 
 
 class SnapPresenter:

@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         device="auto",
         seed=0,
         range=None,
+        snap=False,
         keep_embeddings=False,
     )
     code = cli_segment.run(options)
