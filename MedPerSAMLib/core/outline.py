@@ -14,7 +14,7 @@ from MedPerSAMLib.core.sam.views import decode_views, encode_views
 from MedPerSAMLib.errors import InputError
 
 BOX_SHARE = 1 / 2.2
-"""Part of the frame's side that the shape's box spans (METHOD.md section 1, Frame)."""
+"""Part of the frame's side that a shape's box spans (METHOD.md section 1, Frame)."""
 
 RECTANGULAR = 0.9
 """A shape that fills this share of its box only says where the structure is, not how it is shaped."""
@@ -38,6 +38,19 @@ class Outline:
     predicted_iou: float
 
 
+def frame_of(shape: np.ndarray, spacing: tuple[float, float], size: int) -> Frame:
+    """The frame of ``size`` pixels around a non-empty (rows, columns) shape, zoomed on it."""
+    centre, extent = mask_extent(shape)
+    return Frame.around(centre, zoom_side_mm((extent[0] * spacing[0], extent[1] * spacing[1]), BOX_SHARE), spacing, size)
+
+
+def box_of(shape: np.ndarray, frame: Frame) -> np.ndarray:
+    """(x0, y0, x1, y1) of a non-empty (rows, columns) shape in frame pixels."""
+    (row, column), (height, width) = mask_extent(shape)
+    corners = [[row - height / 2, column - width / 2], [row + height / 2, column + width / 2]]
+    return frame.to_frame(np.array(corners)).reshape(4)
+
+
 def outline(predictor: Predictor, image: np.ndarray, shape: np.ndarray, spacing: tuple[float, float]) -> Outline:
     """The structure in a rectangle or in a rough shape, by a frozen SAM in a frame zoomed on it.
 
@@ -53,13 +66,10 @@ def outline(predictor: Predictor, image: np.ndarray, shape: np.ndarray, spacing:
     Raises:
         InputError: SAM finds nothing there.
     """
-    (row, column), extent = mask_extent(shape)
-    side = zoom_side_mm((extent[0] * spacing[0], extent[1] * spacing[1]), BOX_SHARE)
-    frame = Frame.around((row, column), side, spacing, predictor.frame_size)
-    corners = [[row - extent[0] / 2, column - extent[1] / 2], [row + extent[0] / 2, column + extent[1] / 2]]
-    boxes = torch.tensor(frame.to_frame(np.array(corners)).reshape(1, 4).copy(), dtype=torch.float32)
-    logits = None
-    if shape.sum() < RECTANGULAR * extent[0] * extent[1]:
+    frame = frame_of(shape, spacing, predictor.frame_size)
+    boxes = torch.tensor(box_of(shape, frame)[None], dtype=torch.float32)
+    logits, (_, (height, width)) = None, mask_extent(shape)
+    if shape.sum() < RECTANGULAR * height * width:
         soft = frame.sample(torch.from_numpy(shape.astype(np.float32))[None, None])
         logits = mask_prompt(soft, SHARPNESS, predictor.mask_size)
     views = encode_views(predictor, frame.sample(torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]))

@@ -12,7 +12,7 @@ import slicer
 from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.core.task import Propagation, Volume
 from MedPerSAMLib.errors import Cancelled
-from MedPerSAMLib.mrml.geometry import spacing_of
+from MedPerSAMLib.mrml.geometry import spacing_across, spacing_of
 from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
 from MedPerSAMLib.mrml.undo_step import UndoStep
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
@@ -71,7 +71,7 @@ class AppliedRun(PropagationRun):
         """
         listener.step("reading volume", 0, 1)
         names = [label.name for label in self.profile.labels]
-        spacing = (self._spacing[self.axis], *(self._spacing[other] for other in range(3) if other != self.axis))
+        spacing = spacing_across(self._spacing, self.axis)
         volume = Volume(np.ascontiguousarray(self._array, np.float32), spacing)
 
         def on_slice(number: int, index: int, mask: np.ndarray, confidence: float) -> None:

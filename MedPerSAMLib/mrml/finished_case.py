@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from MedPerSAMLib.errors import InputError
-from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, plane_of_axis, spacing_of
+from MedPerSAMLib.mrml.geometry import axis_of_plane, in_plane_directions, plane_of_axis, spacing_across, spacing_of
 from MedPerSAMLib.mrml.segment_reader import read_box, segment_of
 from MedPerSAMLib.mrml.slice_record import Record
 from MedPerSAMLib.mrml.volume_reader import slices_first, voxels
@@ -76,7 +76,7 @@ class FinishedCase:
             if name in self.boxes:
                 part, first = self.boxes[name]
                 values[tuple(slice(f, f + n) for f, n in zip(first, part.shape))][part] = number
-        spacing = (self.spacing[axis], *(self.spacing[other] for other in range(3) if other != axis))
+        spacing = spacing_across(self.spacing, axis)
         array = np.ascontiguousarray(slices_first(self.array, axis), np.float32)
         return LabelledVolume(Volume(array, spacing), np.ascontiguousarray(slices_first(values, axis)), self.name)
 

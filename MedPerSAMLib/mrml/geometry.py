@@ -96,6 +96,11 @@ def spacing_of(volume: slicer.vtkMRMLVolumeNode) -> tuple[float, float, float]:
     return tuple(reversed(volume.GetSpacing()))
 
 
+def spacing_across(spacing: tuple[float, float, float], axis: int) -> tuple[float, float, float]:
+    """Millimetres per step along (k, j, i) -> from slice to slice of an array axis, and along their (rows, columns)."""
+    return (spacing[axis], *(spacing[other] for other in range(3) if other != axis))
+
+
 def same_grid(one: slicer.vtkMRMLVolumeNode, other: slicer.vtkMRMLVolumeNode) -> bool:
     """Whether the voxels of two volumes lie at the same places, so that slices of one are slices of the other."""
     if one.GetImageData().GetDimensions() != other.GetImageData().GetDimensions():

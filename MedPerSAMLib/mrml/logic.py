@@ -14,7 +14,7 @@ from MedPerSAMLib.mrml.annotated_slices import Annotation, find_annotation
 from MedPerSAMLib.mrml.confidence_nodes import ConfidenceNodes
 from MedPerSAMLib.mrml.dependencies import missing_packages_named
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask, overlap_allowed
-from MedPerSAMLib.mrml.geometry import spacing_of
+from MedPerSAMLib.mrml.geometry import spacing_across, spacing_of
 from MedPerSAMLib.mrml.preview import Preview
 from MedPerSAMLib.mrml.propagation_run import PropagationRun, Structure
 from MedPerSAMLib.mrml.segment_reader import segment_of
@@ -262,10 +262,8 @@ def _orders(array, spacing, annotations, references, wanted, settings) -> list[O
     for axis in dict.fromkeys(annotation.axis for annotation in annotations.values()):
         keys = [key for key, annotation in annotations.items() if annotation.axis == axis]
         slices = {key: annotations[key].open_range(wanted) for key in keys}
-        in_order = (spacing[axis], *(spacing[other] for other in range(3) if other != axis))
-        orders.append(
-            Order(slices_first(array, axis), in_order, {key: references[key] for key in keys}, slices, *settings)
-        )
+        own = {key: references[key] for key in keys}
+        orders.append(Order(slices_first(array, axis), spacing_across(spacing, axis), own, slices, *settings))
     return orders
 
 

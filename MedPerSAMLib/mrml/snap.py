@@ -16,7 +16,7 @@ from MedPerSAMLib.core.progress import Progress
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.mrml.annotated_slices import find_annotation
 from MedPerSAMLib.mrml.editing_rules import EditingRules, check_mask
-from MedPerSAMLib.mrml.geometry import spacing_of
+from MedPerSAMLib.mrml.geometry import spacing_across, spacing_of
 from MedPerSAMLib.mrml.segment_reader import read_slice, segment_of
 from MedPerSAMLib.mrml.segment_writer import write_slice
 from MedPerSAMLib.mrml.targets import Target
@@ -113,8 +113,6 @@ def plan_snap(
         name, numbers = segment_of(segmentation, segment_id).GetName(), ", ".join(map(str, drawn))
         raise InputError(f"{name} is drawn on the slices {numbers}, and none of them is shown; go to the one to snap.")
     check_mask(editor, segmentation)
-    spacing = spacing_of(volume)
-    in_order = (spacing[axis], *(spacing[other] for other in range(3) if other != axis))
     rules = EditingRules(segmentation, segment_id, Target(segmentation, segment_id), volume, axis, editor)
-    order = Order(slices_first(array, axis), in_order, {}, {}, *choices)
+    order = Order(slices_first(array, axis), spacing_across(spacing_of(volume), axis), {}, {}, *choices)
     return Snap(volume, segmentation, segment_id, axis, index, annotation.masks[index], rules, order)

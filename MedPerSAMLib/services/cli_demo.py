@@ -17,6 +17,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+def _segment_parser() -> argparse.ArgumentParser:
+    """The command line of ``segment``, so that the demo runs with its defaults."""
+    parser = argparse.ArgumentParser()
+    cli_segment.add_parser(parser.add_subparsers())
+    return parser
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Segment the sample, write segmentation, report and picture, and print the agreement with the truth.
 
@@ -37,21 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         "A generated abdomen of 40 slices; five organs are outlined on one of them, "
         f"slice {REFERENCE_SLICE}, and carried through the volume by {arguments.method}."
     )
-    options = argparse.Namespace(
-        volume=str(sample.volume),
-        reference=str(sample.reference),
-        output=str(output),
-        report=str(folder / "report.json"),
-        picture=str(folder / "picture.png"),
-        method=arguments.method,
-        model=None,
-        device="auto",
-        seed=0,
-        range=None,
-        snap=False,
-        keep_embeddings=False,
-    )
-    code = cli_segment.run(options)
+    words = [sample.volume, "--reference", sample.reference, "-o", output, "--method", arguments.method]
+    words += ["--report", folder / "report.json", "--picture", folder / "picture.png"]
+    code = cli_segment.run(_segment_parser().parse_args(["segment", *map(str, words)]))
     if code == 0:
         _print_agreement(output, sample.truth, REFERENCE_SLICE)
     return code

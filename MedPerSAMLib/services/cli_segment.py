@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from MedPerSAMLib.errors import InputError
 from MedPerSAMLib.services.equipment import DEFAULT_METHOD, prepare
 from MedPerSAMLib.services.interrupt import EXIT_CODE, Interrupt
-from MedPerSAMLib.services.snapped import NOTE, snapped
+from MedPerSAMLib.services.snapped import NOTE
 from MedPerSAMLib.services.structure_work import StructureWork
 from MedPerSAMLib.services.terminal import TerminalProgress
 from MedPerSAMLib.services.volume_outputs import VolumeOutputs
@@ -102,10 +102,12 @@ def run(arguments: argparse.Namespace) -> int:
         equipment = prepare(arguments.method, "propagate", arguments.model, arguments.device)
         notes = (*volume_file.notes, *reference_file.notes, *equipment.notes)
         if arguments.snap:
-            references, notes = snapped(references, volume, equipment), (*notes, NOTE)
+            notes = (*notes, NOTE)
         for note in notes:
             progress.line(note)
         work = StructureWork(volume, references, equipment, arguments.seed, arguments.range, arguments.keep_embeddings)
+        if arguments.snap:
+            work.snap()
         finished = work.run(progress)
         progress.clear()
         if not (finished or work.has_something()):

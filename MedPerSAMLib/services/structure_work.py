@@ -11,6 +11,7 @@ import numpy as np
 from MedPerSAMLib.errors import Cancelled
 from MedPerSAMLib.services.equipment import Equipment
 from MedPerSAMLib.services.salvage import Salvage
+from MedPerSAMLib.services.snapped import snapped
 from MedPerSAMLib.services.terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class StructureWork:
         )
         self.propagations: dict[int, Propagation] = {}
         self.seconds: dict[int, float] = {}
+
+    def snap(self) -> None:
+        """Outline what lies in the annotations, which are rough shapes; raises as :func:`snapped`."""
+        self.references = snapped(self.references, self._session, self.equipment.method_name)
 
     def run(self, progress: TerminalProgress) -> bool:
         """Propagate one structure after the other; False where Ctrl-C ended it."""

@@ -5,7 +5,7 @@
 On a CPU two workers of one thread each, which average their gradients, are faster than one process of two threads.
 
 With ``--start`` an earlier model is trained on, usually with ``--coarse 0``; it may have fewer blocks than the new one.
-``--frozen-encoder`` leaves its encoder as it is: features stay what they were, and a CPU shows a third more images.
+``--frozen-encoder`` leaves its encoder as it is: features stay what they were, and a step is cheaper.
 On a GPU: ``--workers 1 --groups 4 --volumes 16 --fresh 0.25``.
 
 The first part of the schedule runs at half resolution, which is four times faster and teaches what prompts mean.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from MedPerSAMLib.core.frame import Frame, mask_extent, zoom_side_mm
+from MedPerSAMLib.core.frame import Frame
+from MedPerSAMLib.core.outline import box_of, frame_of
 from MedPerSAMLib.core.prompts.box import box_prompt
 from MedPerSAMLib.services.evaluation.demons import carry_by_demons
 from MedPerSAMLib.services.evaluation.prompt_questions import Question
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from MedPerSAMLib.core.sam.predictor import Predictor
     from MedPerSAMLib.core.warp.network import WarpNetwork
-
-BOX_SHARE = 1 / 2.2
-"""Part of a zoomed frame's side that the true box spans."""
 
 BOX_SHIFT_PIXELS = 3.0
 """Each side of a true box is moved by up to this many frame pixels: nobody draws a box exactly."""
@@ -34,7 +32,7 @@ class PromptFrames:
     Args:
         questions: B of them.
         predictor: the frozen SAM.
-        zoomed: frames around the true box, in which it spans BOX_SHARE of the side; else the whole slices.
+        zoomed: frames around the true box, as Snap makes them; else the whole slices.
         seed: of the moved boxes.
     """
 
@@ -71,13 +69,9 @@ class PromptFrames:
 
         boxes = []
         for question, frame in zip(self.questions, self._frames):
-            (row, column), (height, width) = mask_extent(question.truth)
-            corners = frame.to_frame(
-                np.array([[row - height / 2, column - width / 2], [row + height / 2, column + width / 2]])
-            )
             name = f"{question.case} {question.label} {question.index} {self._zoomed}"
             moved = np.random.default_rng([self._seed, zlib.crc32(name.encode())]).uniform(-1, 1, 4) * BOX_SHIFT_PIXELS
-            x0, y0, x1, y1 = corners.reshape(4) + moved
+            x0, y0, x1, y1 = box_of(question.truth, frame) + moved
             # A box of a few frame pixels can be turned inside out by the moves.
             boxes.append([min(x0, x1 - 1), min(y0, y1 - 1), max(x1, x0 + 1), max(y1, y0 + 1)])
         return torch.tensor(np.clip(boxes, 0, self._predictor.frame_size), dtype=torch.float32)
@@ -133,9 +127,7 @@ class PromptFrames:
         size, spacing = self._predictor.frame_size, question.spacing
         if not self._zoomed:
             return Frame.full(question.truth.shape, spacing, size)
-        centre, extent = mask_extent(question.truth)
-        side = zoom_side_mm((extent[0] * spacing[0], extent[1] * spacing[1]), BOX_SHARE)
-        return Frame.around(centre, side, spacing, size)
+        return frame_of(question.truth, spacing, size)
 
     def _pairs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Next slices, slices and next truths in the frames, each (B, 1, m, m) at the mask prompt's size."""
