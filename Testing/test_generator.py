@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +14,11 @@ from MedPerSAMLib.weights import weights_path
 from Testing.training.by_hand import LEAST, MOST, drawn_by_hand
 from Testing.training.fields import Random, enlarge, spline_matrix
 from Testing.training.g_point import likeness
-from Testing.training.looks import PRESETS, render
+from Testing.training.looks import PRESETS, _each_its_own, _facing_the_beam, draw_look, render
 from Testing.training.prompts import EXACT, KINDS, SCALE, draw_boxes, draw_points, draw_prompts
-from Testing.training.samples import Replay, draw_images, draw_targets
-from Testing.training.shapes import draw_scene, labels
+from Testing.training.samples import Replay, _count, _members, draw_images, draw_targets
+from Testing.training.shapes import BODY, COVERS, GRID, LUNGS, ORGANS, draw_scene, labels
+from Testing.training.train_tiny import likeness_loss
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
@@ -50,14 +53,71 @@ def test_every_image_knows_its_neighbour():
     for _ in range(2):
         images = replay.draw(random, lambda: draw_images(random, warper, 1, 2), 3)
         assert torch.equal(images.neighbour[images.neighbour], torch.arange(12))
-        assert torch.equal(images.labels[images.neighbour], images.neighbour_labels)
-    truth, known, carried = draw_targets(random, images)
+        counts = [_count(part, images.members.shape[1]) for part in (images.labels[images.neighbour], images.neighbour_labels)]
+        assert torch.equal(*counts), "the same slice, but for its mirroring"
+    targets = draw_targets(random, images)
     for kind in KINDS:
-        score = likeness(torch.randn(12, 4, 32, 32), torch.randn(12, 4, 32, 32), known, 128)
+        score = likeness(torch.randn(12, 4, 32, 32), torch.randn(12, 4, 32, 32), targets.shown, 128)
         for _ in range(4):  # both halves of the draw
-            prompts = draw_prompts(random, kind, truth, carried, score)
+            prompts = draw_prompts(random, kind, targets.mask, targets.carried, score)
             if prompts.points is not None:
                 assert prompts.points.shape[0] == 12 and (prompts.labels >= 0).any(1).all()
+
+
+def test_both_lungs_look_alike_and_heart_and_diaphragm_cover_them():
+    scene = draw_scene(Random(4), 24, 1, "chest")
+    look = draw_look(Random(4), scene, "xray", 128)
+    left, right = LUNGS
+    assert torch.equal(look.colour[:, left], look.colour[:, right])
+    assert (look.colour[:, left] < look.colour[:, [BODY]][:, 0]).float().mean() > 0.9
+    both = labels(scene, 128) == scene.group[:, left].view(-1, 1, 1, 1)
+    assert (both.flatten(1).sum(1) > 200).float().mean() > 0.8
+    uncovered = replace(scene, levels=scene.levels.index_fill(2, torch.tensor(COVERS), 1.0))
+    all_of_it = labels(uncovered, 128) == scene.group[:, left].view(-1, 1, 1, 1)
+    assert (all_of_it & ~both).flatten(1).any(1).float().mean() > 0.5
+
+
+def test_a_head_is_asked_for_with_its_skull_or_without_but_whole():
+    head, skull = ORGANS[2], ORGANS[3]
+    scene = draw_scene(Random(3), 16, 1, "head")
+    members = _members(scene)
+    wrapped = (scene.shell[:, skull] > 0) & (scene.levels[:, 0, skull].amin((1, 2)) < 0.9)
+    assert wrapped.float().mean() > 0.6
+    assert members[wrapped, skull, head].all(), "whoever outlines a skull means the head"
+    assert scene.inclusion[:, list(ORGANS[4:])].all(), "what lies in a head belongs to it"
+
+
+def test_ultrasound_shows_little_of_walls_along_the_beam():
+    axis = (torch.arange(GRID) + 0.5) / GRID * 2 - 1
+    disc = (axis[:, None] ** 2 + axis**2).sqrt() - 0.5
+    scene = draw_scene(Random(1), 8, 1, "lesion")
+    scene = replace(scene, levels=disc.expand(8, 1, scene.levels.shape[2], -1, -1))
+    seen = _facing_the_beam(Random(2), scene, torch.full((8, 1, 128, 128), ORGANS[2]))
+    top, side = seen[:, 0, 32, 64], seen[:, 0, 64, 32]
+    assert (top > 0.9).all() and (seen >= 0).all() and (seen <= 1).all()
+    assert (side < top - 0.2).sum() >= 4
+
+
+def test_slices_of_their_own_tone_keep_their_edges():
+    image = torch.zeros(4, 2, 3, 32, 32)
+    image[..., 8:24, 8:24] = 0.5
+    changed = _each_its_own(Random(1), image)
+    assert changed.shape == image.shape and torch.equal(changed > 0, image > 0)
+    inside = changed[..., 16, 16]
+    assert (inside[:, 0] != inside[:, 1]).all() and not torch.equal(inside[..., 0], inside[..., 1])
+
+
+def test_a_structure_that_looks_like_itself_elsewhere_costs_little():
+    torch.manual_seed(0)
+    inside, outside = torch.nn.functional.normalize(torch.randn(2, 16), dim=1)
+    masks = torch.zeros(2, 2, 1, 128, 128)
+    masks[0, :, :, 16:64, 16:64] = 1
+    masks[1, :, :, 48:112, 32:96] = 1
+    coarse = torch.nn.functional.avg_pool2d(masks.flatten(0, 1), 4)
+    here, there = (coarse * inside[:, None, None] + (1 - coarse) * outside[:, None, None]).unflatten(0, (2, 2))
+    alike = likeness_loss(here, there, masks[1], masks[0])
+    assert alike < 0.5 * likeness_loss(here.flip(2), there, masks[1], masks[0])
+    assert likeness_loss(here, there, torch.zeros_like(masks[1]), masks[0]) == 0, "nothing is known there"
 
 
 def test_what_is_drawn_by_hand_departs_from_the_edge_in_the_same_way_on_both_slices():

@@ -56,8 +56,9 @@ def compare(batches: int) -> None:
         with torch.no_grad():
             images = draw_images(random, warper, 4, 2)
             for kind in KINDS:
-                truth, _, carried = draw_targets(random, images)
-                prompts, exists = draw_prompts(random, kind, truth, carried), truth.sum((1, 2, 3)) > 0
+                targets = draw_targets(random, images)
+                truth = targets.mask
+                prompts, exists = draw_prompts(random, kind, truth, targets.carried), truth.sum((1, 2, 3)) > 0
                 for way, ask in ways.items():
                     start = time.perf_counter()
                     found = ask(images.frames, prompts)

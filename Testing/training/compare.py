@@ -61,10 +61,11 @@ def loss(sam: torch.nn.Module, warper: WarpNetwork, device: str, batches: int, s
         images = draw_images(random, warper, 4, 2)
         embeddings = sam.image_encoder(normalise(sam, images.frames))
         for kind, share in KINDS.items():
-            truth, known, carried = draw_targets(random, images)
-            score = likeness(embeddings, embeddings[images.neighbour], known, truth.shape[-1])
-            logits, predicted = decode(sam, embeddings, draw_prompts(random, kind, truth, carried, score))
-            total += share * float(prompt_loss(logits, predicted, truth, kind)) / batches
+            targets = draw_targets(random, images)
+            score = likeness(embeddings, embeddings[images.neighbour], targets.shown, targets.mask.shape[-1])
+            prompts = draw_prompts(random, kind, targets.mask, targets.carried, score)
+            logits, predicted = decode(sam, embeddings, prompts)
+            total += share * float(prompt_loss(logits, predicted, targets.mask, kind)) / batches
     return total
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from Testing.training.fields import Random, gaussian_blur, resize, turn
+from Testing.training.fields import Random, enlarge, gaussian_blur, resize, turn
 from Testing.training.shapes import (
     BODY,
+    COVERS,
+    LUNGS,
     ORGANS,
     RIM,
     SHEETS,
@@ -26,12 +28,12 @@ from Testing.training.shapes import (
 FRAME = 256  # pixels along a side of a finished frame
 PRESETS = {  # share of each modality among the volumes, and the scene kinds it shows
     "ct": (0.25, {"anatomy": 0.9, "lesion": 0.1}),
-    "mr": (0.36, {"anatomy": 0.6, "heart": 0.33, "lesion": 0.07}),
-    "us": (0.13, {"lesion": 0.6, "anatomy": 0.3, "heart": 0.1}),
-    "xray": (0.08, {"chest": 0.7, "anatomy": 0.3}),
-    "endoscopy": (0.07, {"lesion": 0.8, "anatomy": 0.2}),
+    "mr": (0.34, {"anatomy": 0.57, "heart": 0.33, "lesion": 0.07, "head": 0.03}),
+    "us": (0.15, {"lesion": 0.4, "head": 0.3, "anatomy": 0.2, "heart": 0.1}),
+    "xray": (0.08, {"chest": 0.8, "anatomy": 0.2}),
+    "endoscopy": (0.08, {"lesion": 0.8, "anatomy": 0.2}),
     "skin": (0.05, {"lesion": 1.0}),
-    "cells": (0.06, {"cells": 1.0}),
+    "cells": (0.05, {"cells": 1.0}),
 }
 SIDES = {  # native pixels across the frame, before it is enlarged to FRAME
     "ct": [48, 64, 80, 96, 128, 160, 192, 256],
@@ -65,17 +67,22 @@ class Look:
 
 def render(random: Random, scene: Scene, preset: str, side: int) -> torch.Tensor:
     """Frames (n, S, C, FRAME, FRAME) in 0..1 with C = 1, or 3 for colour presets, of native resolution ``side``."""
-    return shade(random, scene, draw_look(random, len(scene.group), preset, side), preset, side)
+    return shade(random, scene, draw_look(random, scene, preset, side), preset, side)
 
 
-def draw_look(random: Random, count: int, preset: str, side: int) -> Look:
-    """Draw the looks of ``count`` volumes."""
-    colour = _colours(random, count, preset)
+def draw_look(random: Random, scene: Scene, preset: str, side: int) -> Look:
+    """Draw the looks of a scene's volumes."""
+    count = len(scene.group)
+    colour = _colours(random, scene, preset)
+    # Shapes of one label look alike: two lungs, repeated lesions.
+    colour = colour.gather(1, scene.group[..., None].expand_as(colour))
     calm = random.log_uniform(0.004, 0.045, count, 1, 1)
     texture = calm * random.log_uniform(0.3, 2.0, count, SLOTS, 2)
     texture[:, 0] *= 0.1
     if preset in ("us", "endoscopy", "mr"):
         texture = texture * 1.4
+    if preset == "us":
+        texture = texture * random.log_uniform(1.0, 5.0, count, 1, 1)
     strength = {"us": 0.3, "endoscopy": 0.15, "cells": 0.12, "skin": 0.1}.get(preset, 0.1)
     edge = random.normal(count, SLOTS) * strength * random.chance(0.25, count, SLOTS)
     if preset == "us":
@@ -86,12 +93,15 @@ def draw_look(random: Random, count: int, preset: str, side: int) -> Look:
     for octave, number in enumerate(cells):
         part = random.smooth((count, 2, 2), side, number)
         total = total + part * torch.exp(-slope * octave) * random.uniform(0.3, 1.5, count, 1, 2, 1, 1)
+    if preset == "us" and random.happens(0.5):  # layers across the beam
+        total = F.interpolate(total[..., : side // 4].flatten(0, 1), (side, side), mode="bilinear").view_as(total)
     total = total / total.std((-1, -2), keepdim=True)
     return Look(colour, texture, edge, random.log_uniform(0.01, 0.06, count), total)
 
 
-def _colours(random: Random, n: int, preset: str) -> torch.Tensor:
+def _colours(random: Random, scene: Scene, preset: str) -> torch.Tensor:
     """Mean (n, K, C) of every shape."""
+    n = len(scene.group)
     values = random.uniform(0, 1, n, SLOTS)
     if preset in ("ct", "xray"):
         soft = random.uniform(0.35, 0.65, n, 1)
@@ -125,6 +135,11 @@ def _colours(random: Random, n: int, preset: str) -> torch.Tensor:
     values[:, main] = torch.where(low, around + shift, values[:, main])
     air = random.chance(0.7 if preset != "cells" else 0.0, n)
     values[:, 0] = torch.where(air, random.uniform(0, 0.06, n), values[:, 0])
+    if preset == "us":
+        values = torch.where(scene.shell > 0, random.uniform(0.6, 1.05, n, 1), values)
+    if preset == "xray":
+        values[:, list(LUNGS)] = values[:, [BODY]] - random.uniform(0.1, 0.4, n, 1)
+        values[:, list(COVERS)] = values[:, [BODY]] + random.uniform(-0.03, 0.25, n, len(COVERS))
     values = values.clamp(0, 1.05)
     if preset in ("endoscopy", "skin", "cells"):
         return _tint(random, values, preset)
@@ -169,6 +184,14 @@ def shade(random: Random, scene: Scene, look: Look, preset: str, side: int) -> t
     image = look.colour.flatten(0, 1)[flat].movedim(-1, 2)
     depth = levels.gather(2, slots[:, :, None])[:, :, 0].float()
     rim = torch.exp(-((depth / look.edge_width.view(n, 1, 1, 1)) ** 2)) * look.edge.flatten()[flat]
+    if preset == "us":
+        seen = _facing_the_beam(random, scene, slots)
+        beneath = paint(levels, ~scene.hidden & (scene.shell <= 0)) + flat - slots
+        under = look.colour.flatten(0, 1)[beneath].movedim(-1, 2)
+        image = under + (image - under) * seen[:, :, None]
+        rim = rim * seen
+    if preset == "endoscopy":
+        image = image * _bumps(random, scene, slots, depth)[:, :, None]
     phase = scene.still[:, None] * torch.arange(slices, device=slots.device)
     strength = look.texture.flatten(0, 1)[flat].movedim(-1, 2)
     if fine != side:
@@ -178,8 +201,49 @@ def shade(random: Random, scene: Scene, look: Look, preset: str, side: int) -> t
     image = image + (rim + (strength * textures).sum(2))[:, :, None]
     image = gaussian_blur(image, random.choice([0.3, 0.5, 0.7, 1.0, 1.4]) * max(0.7, side / 160))
     image = _acquire(random, image, preset, side)
+    if random.happens(0.3):
+        image = _each_its_own(random, image)
     image = resize(image.clamp(0, 1), FRAME)
     return _border(random, image, preset)
+
+
+def _normals(scene: Scene, slots: torch.Tensor) -> torch.Tensor:
+    """Where the surface of the shape at each pixel looks in the slice: (n, S, 2, h, w) as (x, y), of length 1 at most."""
+    down, across = torch.gradient(scene.levels, dim=(-2, -1))
+    normals = torch.stack([across, down]) / (across**2 + down**2).sqrt().clamp(min=1e-4)
+    found = [enlarge(part, slots.shape[-1]).gather(2, slots[:, :, None])[:, :, 0].float() for part in normals]
+    return torch.stack(found, dim=2)
+
+
+def _facing_the_beam(random: Random, scene: Scene, slots: torch.Tensor) -> torch.Tensor:
+    """(n, S, h, w) how much of a wall ultrasound shows: all of what lies across the beam, often little of what lies along it."""
+    n = len(slots)
+    along = (1 - _normals(scene, slots)[:, :, 1] ** 2).clamp(0, 1)
+    lost = random.uniform(0, 1, n, 1, 1, 1) * random.chance(0.75, n, 1, 1, 1)
+    return 1 - lost * along ** random.log_uniform(0.5, 3, n, 1, 1, 1)
+
+
+def _bumps(random: Random, scene: Scene, slots: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """(n, S, h, w) light on what stands out, brighter on one side than on the other; and, in some, the dark of a tube ahead."""
+    n = len(slots)
+    angle = random.uniform(0, 6.2832, n, 1, 1, 1)
+    normals = _normals(scene, slots)
+    towards = normals[:, :, 0] * angle.cos() + normals[:, :, 1] * angle.sin()
+    slope = torch.exp(-((depth / random.log_uniform(0.03, 0.3, n, 1, 1, 1)) ** 2))
+    organ = (slots >= ORGANS[0]) & (slots <= ORGANS[-1])
+    light = 1 + random.uniform(0, 0.45, n, 1, 1, 1) * towards * slope * organ
+    axis = torch.linspace(-1, 1, slots.shape[-1], device=slots.device)
+    place = random.uniform(-1, 1, n, 2)
+    distance = ((axis.view(1, -1, 1) - place[:, :1, None]) ** 2 + (axis.view(1, 1, -1) - place[:, 1:, None]) ** 2).sqrt()
+    ahead = torch.sigmoid(random.log_uniform(6, 20, n, 1, 1) * (random.uniform(0.1, 0.4, n, 1, 1) - distance))
+    return light * (1 - 0.85 * (ahead * random.chance(0.35, n, 1, 1))[:, None])
+
+
+def _each_its_own(random: Random, image: torch.Tensor) -> torch.Tensor:
+    """Gain, tint and tone of each slice by itself, as those of two pictures are."""
+    n, slices, channels = image.shape[:3]
+    gain = random.uniform(0.7, 1.3, n, slices, 1, 1, 1) * random.uniform(0.9, 1.1, n, slices, channels, 1, 1)
+    return (gain * image).clamp(min=0) ** random.log_uniform(0.75, 1.35, n, slices, 1, 1, 1)
 
 
 def _acquire(random: Random, image: torch.Tensor, preset: str, side: int) -> torch.Tensor:

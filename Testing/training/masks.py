@@ -31,7 +31,8 @@ def draw_masks(path: str, columns: int = 7, seed: int = VALIDATION_SEED + 1000) 
     frames, truths, carrieds = [], [], []
     while sum(map(len, frames)) < columns:
         images = draw_images(random, warper, 1, 1)
-        truth, _, carried = draw_targets(random, images)
+        targets = draw_targets(random, images)
+        truth, carried = targets.mask, targets.carried
         there = (truth.sum((1, 2, 3)) > 200).nonzero()[:1, 0]
         frames.append(images.frames[there])
         truths.append(truth[there])

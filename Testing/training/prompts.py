@@ -72,8 +72,8 @@ def draw_prompts(
 
 
 def mask_logits(random: Random, mask: torch.Tensor) -> torch.Tensor:
-    """k(2m - 1) of the slightly blurred mask, k in 4..12."""
-    k = random.log_uniform(4.0, 12.0, len(mask), 1, 1, 1)
+    """k(2m - 1) of the slightly blurred mask, k in 1..12: the pipeline chooses among 1 to 10."""
+    k = random.log_uniform(1.0, 12.0, len(mask), 1, 1, 1)
     return k * (2 * gaussian_blur(mask.float(), random.scalar(0.3, 1.2)) - 1)
 
 

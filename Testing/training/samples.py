@@ -17,7 +17,7 @@ from Testing.training.prompts import spoil
 from Testing.training.shapes import ORGANS, Scene, draw_scene, labels
 
 MASK = 128  # side of masks and mask prompts
-WHOLE, WALL = 0.12, 0.8  # share of targets that include what is nested in them: thick walls, and thin ones
+WHOLE, WALL = 0.12, 0.92  # share of targets that include what is nested in them: thick walls, and thin ones
 THIN = 0.3  # a wall is thin if it covers less of the whole
 
 
@@ -78,7 +78,22 @@ def joined(parts: Sequence[Images]) -> Images:
 
 
 def mirror(random: Random, images: Images) -> Images:
-    """The images flipped and transposed at random."""
+    """The images flipped and transposed at random: both slices alike, or each by itself.
+
+    Where a structure lies, and how it is turned, says little about it in another picture.
+    """
+    if random.happens(0.5):
+        return _mirrored(random, images)
+    half = len(images.frames) // 2
+    first, second = (_mirrored(random, _rows(images, rows)) for rows in (slice(0, half), slice(half, None)))
+    return Images(*(torch.cat([getattr(part, f.name) for part in (first, second)]) for f in fields(Images)))
+
+
+def _rows(images: Images, rows: slice) -> Images:
+    return Images(*(getattr(images, f.name)[rows] for f in fields(Images)))
+
+
+def _mirrored(random: Random, images: Images) -> Images:
     planes = [images.frames, images.labels, images.neighbour_labels, images.field]
     for axis, channel in ((-1, 0), (-2, 1)):
         if random.happens(0.5):
@@ -166,11 +181,27 @@ def _members(scene: Scene) -> torch.Tensor:
     return members
 
 
-def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One structure per image: its mask, and its neighbour's mask plain and spoilt; each (B, 1, MASK, MASK).
+@dataclass(frozen=True)
+class Targets:
+    """One structure per image; each (B, 1, MASK, MASK) in 0..1.
 
     A few structures are present in the neighbour only: there the mask is empty.
+
+    Attributes:
+        mask: what is asked for.
+        known: the neighbour's mask, where the image's own frame has it.
+        carried: it as the pipeline would carry it, with errors.
+        shown: the structure where the neighbour slice shows it, which may be mirrored; not as drawn by hand.
     """
+
+    mask: torch.Tensor
+    known: torch.Tensor
+    carried: torch.Tensor
+    shown: torch.Tensor
+
+
+def draw_targets(random: Random, images: Images) -> Targets:
+    """Choose a structure in every image."""
     chosen = torch.multinomial(images.weight, 1, generator=random.generator)[:, 0]
     count = images.members.shape[1]
     rows = torch.arange(len(chosen), device=chosen.device)
@@ -183,6 +214,7 @@ def draw_targets(random: Random, images: Images) -> tuple[torch.Tensor, torch.Te
     member = torch.where(whole[:, None], nested, own)
     mask = member.gather(1, images.labels.flatten(1)).view_as(images.labels)[:, None].float()
     neighbour = member.gather(1, images.neighbour_labels.flatten(1)).view_as(images.labels)[:, None].float()
+    shown = member.gather(1, images.labels[images.neighbour].flatten(1)).view_as(images.labels)[:, None].float()
     mask, neighbour = drawn_by_hand(random, mask, neighbour)
     warped = warp(neighbour, images.field)
-    return mask, neighbour, spoil(random, mask, neighbour, warped)
+    return Targets(mask, neighbour, spoil(random, mask, neighbour, warped), shown)

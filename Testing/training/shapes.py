@@ -20,6 +20,8 @@ ORGANS = tuple(range(6, 14))
 TUBES = (14, 15, 16)
 SHEETS = (17,)
 SPECKS = (18, 19)
+LUNGS = ORGANS[3:5]
+COVERS = ORGANS[5:8]  # of the lungs: the heart and both domes of the diaphragm
 SLOTS = 20
 
 
@@ -81,7 +83,8 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
         count: volumes n.
         slices: S.
         kind: 'anatomy' (organs in a body), 'heart' (ring walls with a neighbour crescent), 'lesion' (one to three
-            irregular blobs on tissue), 'cells' (round cells with lobed nuclei), 'chest' (two lungs sharing a label).
+            irregular blobs on tissue), 'cells' (round cells with lobed nuclei), 'chest' (two lungs sharing a label, cut by
+            heart and diaphragm), 'head' (a skull around what belongs to one label).
     """
     n, k = count, SLOTS
     unzoomed = random.chance(0.2, n)
@@ -133,7 +136,7 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
     for slot in ORGANS[1:]:
         shared = random.chance(0.1, n)
         group[:, slot] = torch.where(shared, group[:, slot - 1], group[:, slot])
-    thin = random.chance(0.08, n, len(ORGANS))
+    thin = random.chance(0.03, n, len(ORGANS))
     shell[:, list(ORGANS)] = thin * random.log_uniform(0.012, 0.06, n, len(ORGANS))
     _wrap(random, parent, offset, exists, shell, group)
     shell[:, list(SHEETS)] = random.log_uniform(0.008, 0.04, n, 1)
@@ -162,6 +165,8 @@ def draw_scene(random: Random, count: int, slices: int = 2, kind: str = "anatomy
         _make_cells(random, centre, radius, aspect, rough, parent, offset, exists, shell, bend, exponent)
     elif kind == "chest":
         _make_chest(random, centre, radius, aspect, angle, parent, offset, exists, shell, group)
+    elif kind == "head":
+        _make_head(random, centre, radius, aspect, rough, fine, bend, exponent, parent, offset, exists, shell, group, inclusion, shrink)
 
     hidden = torch.zeros(n, k, dtype=torch.bool, device=random.device)
     if kind in ("anatomy", "heart"):
@@ -323,16 +328,51 @@ def _make_cells(random, centre, radius, aspect, rough, parent, offset, exists, s
 
 
 def _make_chest(random, centre, radius, aspect, angle, parent, offset, exists, shell, group) -> None:
-    """Two tall lungs left and right of the middle, with one label."""
+    """Two tall lungs left and right of the middle, with one label; heart and diaphragm cover part of them."""
     n = len(radius)
-    left, right = ORGANS[3], ORGANS[4]
-    exists[:, list(ORGANS)] &= random.chance(0.4, n, len(ORGANS))
+    left, right = LUNGS
+    exists[:, list(ORGANS + TUBES + SHEETS)] &= random.chance(0.25, n, len(ORGANS + TUBES + SHEETS))
+    radius[:, BODY] = random.uniform(0.85, 1.6, n)
     middle = random.uniform(-0.1, 0.1, n)
     for slot, side in ((left, -1), (right, 1)):
         exists[:, slot], shell[:, slot], group[:, slot] = True, 0, left
         parent[:, slot], offset[:, slot] = slot, 0
         centre[:, slot, 0] = middle + side * random.uniform(0.3, 0.5, n)
         centre[:, slot, 1] = random.uniform(-0.15, 0.15, n)
-        radius[:, slot] = random.uniform(0.3, 0.5, n)
-        aspect[:, slot] = random.uniform(1.2, 1.8, n)
+        radius[:, slot] = random.uniform(0.33, 0.5, n)
+        aspect[:, slot] = random.uniform(1.3, 2.4, n)
         angle[:, slot] = 1.5708 + random.uniform(-0.15, 0.15, n)
+    heart, *domes = COVERS
+    for slot in COVERS:
+        exists[:, slot], shell[:, slot], group[:, slot] = random.chance(0.85, n), 0, slot
+        parent[:, slot], offset[:, slot], aspect[:, slot] = slot, 0, random.uniform(1.0, 1.3, n)
+    centre[:, heart, 0] = middle + random.uniform(0.0, 0.2, n)
+    centre[:, heart, 1] = random.uniform(0.15, 0.4, n)
+    radius[:, heart] = random.uniform(0.2, 0.35, n)
+    for slot, side in zip(domes, (-1, 1)):
+        radius[:, slot] = random.uniform(0.4, 0.7, n)
+        centre[:, slot, 0] = middle + side * random.uniform(0.35, 0.5, n)
+        centre[:, slot, 1] = radius[:, slot] + random.uniform(0.25, 0.6, n)
+
+
+def _make_head(random, centre, radius, aspect, rough, fine, bend, exponent, parent, offset, exists, shell, group, inclusion, shrink) -> None:
+    """An oval within a thin skull; what lies in it, midline and folds, is part of it."""
+    n = len(radius)
+    head, skull, within = ORGANS[2], ORGANS[3], list(ORGANS[4:])
+    slots = list(ORGANS)
+    own = torch.arange(ORGANS[0], ORGANS[-1] + 1, device=random.device)
+    parent[:, slots], group[:, slots], offset[:, slots], shell[:, slots] = own, own, 0, 0
+    exists[:, list(ORGANS[:2])] = random.chance(0.4, n, 2)
+    exists[:, list(TUBES + SHEETS)] = random.chance(0.2, n, len(TUBES + SHEETS))
+    centre[:, head] = random.uniform(-0.3, 0.3, n, 2)
+    radius[:, head] = random.uniform(0.25, 0.55, n) * shrink[:, 0]
+    aspect[:, head] = random.uniform(1.0, 1.6, n)
+    rough[:, head], fine[:, head] = random.log_uniform(0.005, 0.06, n), random.log_uniform(0.002, 0.02, n)
+    bend[:, head], exponent[:, head] = 0, random.uniform(1.8, 2.4, n)
+    parent[:, skull], exists[:, skull] = head, random.chance(0.9, n)
+    shell[:, skull] = radius[:, head] * random.log_uniform(0.03, 0.14, n)
+    inclusion[:, within] = True
+    exists[:, within] = random.chance(0.5, n, len(within))
+    centre[:, within] = centre[:, [head]] + random.uniform(-0.5, 0.5, n, len(within), 2) * radius[:, [head], None]
+    radius[:, within] = radius[:, [head]] * random.log_uniform(0.08, 0.4, n, len(within))
+    aspect[:, within] = random.log_uniform(1.0, 4.0, n, len(within))

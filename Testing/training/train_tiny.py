@@ -45,6 +45,7 @@ from Testing.training.weights import Average, save_half
 
 VALIDATION_SEED = 987_654_321
 VALIDATION_KINDS = ("box", "point", "box+points", "carried+box")
+_STEEPNESS = 8.0  # log-odds of a likeness of 1
 
 
 def mask_losses(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -88,6 +89,23 @@ def prototype_loss(features: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     # Both sides count alike, however thin the structure.
     sides = [(entropy * part).sum((1, 2, 3)) / part.sum((1, 2, 3)).clamp(min=1) for part in (truth, outer)]
     return ((sides[0] + sides[1]) / 2 * exists).mean()
+
+
+def likeness_loss(embeddings: torch.Tensor, other: torch.Tensor, shown: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """How badly the pipeline's likeness to the structure on another slice tells its pixels from all others.
+
+    Args:
+        embeddings, other: (B, C, e, e) of the images and of the slices on which the structure is known.
+        shown, truth: (B, 1, m, m) the structure on either; images where one has none count nothing.
+    """
+    size = embeddings.shape[-1]
+    scores = _STEEPNESS * likeness(embeddings, other, shown, size)[:, None]
+    part = F.interpolate(truth, (size, size), mode="area")
+    entropy = F.binary_cross_entropy_with_logits(scores, part, reduction="none")
+    near = neighbourhood(part) * (1 - part)
+    sides = [(entropy * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-3) for weight in (part, near, 1 - part)]
+    exists = (part.sum((1, 2, 3)) > 0) & (shown.sum((1, 2, 3)) > 0)
+    return ((sides[0] / 2 + sides[1] / 4 + sides[2] / 4) * exists).mean()
 
 
 def overlaps(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,7 +173,8 @@ def validate(
     for batch in range(batches):
         random = Random(seed + batch, device)
         images = draw_images(random, warper, 4, 2)
-        truth, known, carried = draw_targets(random, images)
+        targets = draw_targets(random, images)
+        truth, carried = targets.mask, targets.carried
         exists = truth.sum((1, 2, 3)) > 0
         with fast_precision(torch.device(device)):
             embeddings = sam.image_encoder(normalise(sam, images.frames))
@@ -166,7 +185,9 @@ def validate(
                 totals.setdefault("iou error", []).append((predicted[exists, 0].clamp(0, 1) - iou[exists, 0]).abs())
                 if kind.startswith("carried"):
                     judged.append((predicted[exists, 0], iou[exists, 0]))
-            neighbour, warped = whole_neighbour(random, known, images.field)
+            others = embeddings[images.neighbour]
+            totals.setdefault("likeness loss", []).append(likeness_loss(embeddings, others, targets.shown, truth).view(1))
+            neighbour, warped = whole_neighbour(random, targets.known, images.field)
             totals.setdefault("neighbour", []).append(overlaps(decode(sam, embeddings, neighbour)[0], truth)[1][exists, 0])
         totals.setdefault("carried", []).append(overlaps(carried - 0.5, truth)[1][exists, 0])
         totals.setdefault("warped", []).append(overlaps(warped - 0.5, truth)[1][exists, 0])
@@ -249,17 +270,19 @@ def train(rank: int, options: argparse.Namespace) -> None:
                 no_mask = sam.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
                 features = sam.mask_decoder.output_upscaling(embeddings + no_mask).float()
             for _ in range(options.sets):
-                truth, known, carried = draw_targets(random, images)
+                targets = draw_targets(random, images)
+                truth, others = targets.mask, embeddings[images.neighbour]
                 kind = random.choice(kinds, shares)
                 with torch.no_grad():
-                    score = likeness(embeddings, embeddings[images.neighbour], known, truth.shape[-1])
-                prompts = draw_prompts(random, kind, truth, carried, score)
+                    score = likeness(embeddings, others, targets.shown, truth.shape[-1])
+                prompts = draw_prompts(random, kind, truth, targets.carried, score)
                 if coarse:
                     prompts, truth = halve(prompts), (F.avg_pool2d(truth, 2) > 0.5).float()
                 logits, predicted = decode(sam, embeddings, prompts)
                 loss = loss + prompt_loss(logits, predicted, truth, kind)
                 if not options.frozen_encoder:
                     loss = loss + 0.5 * prototype_loss(features, truth)
+                    loss = loss + 0.5 * likeness_loss(embeddings, others, targets.shown, truth)
                 if random.happens(0.3):
                     again, predicted = decode(sam, embeddings, second_round(random, prompts, logits))
                     loss = loss + prompt_loss(again, predicted, truth, "second")
