@@ -42,3 +42,20 @@ def test_the_answer_follows_the_mask_that_is_asked(asked):
     answers = [answer.log_odds > 0 for answer in questioner.ask_all([first, second])]
     assert dice(answers[0], first[1]) > 0.6 > dice(answers[0], second[1])
     assert dice(answers[1], second[1]) > 0.6
+
+
+def test_by_its_box_alone_sam_leaves_the_outline_of_a_rough_mask(asked):
+    questioner, questions = asked[0](), asked[1]
+    closer = []
+    for index, mask, _ in questions[:5]:
+        rows, columns = np.nonzero(mask)
+        rough = np.zeros_like(mask)  # a diamond in the box of the structure
+        centre, half = (rows.mean(), columns.mean()), (np.ptp(rows) / 2 + 1, np.ptp(columns) / 2 + 1)
+        grid = np.mgrid[: mask.shape[0], : mask.shape[1]]
+        rough[sum(np.abs(axis - c) / h for axis, c, h in zip(grid, centre, half)) <= 1] = True
+        by_box = questioner.ask_by_box(index, rough)
+        by_mask = questioner.ask_all([(index, rough, 10.0)])[0]
+        assert by_box.log_odds.shape == mask.shape and 0 <= by_box.predicted_iou <= 1.2
+        closer.append([dice(answer.log_odds > 0, mask) for answer in (by_box, by_mask)])
+    by_box, by_mask = np.mean(closer, axis=0)
+    assert by_box > by_mask

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from MedPerSAMLib.core.methods.matcher import Matcher
 from MedPerSAMLib.core.methods.med_persam import MedPerSAM, Settings
@@ -13,6 +14,8 @@ from MedPerSAMLib.core.methods.persam import PerSAM
 from MedPerSAMLib.core.methods.way_back import WayBack
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.progress import CallbackProgress, Progress
+from MedPerSAMLib.core.propagate.ask import Answer
+from MedPerSAMLib.core.propagate.chain import Said
 from MedPerSAMLib.core.propagate.step import StepSettings
 from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, expected_dice, working_image
 from MedPerSAMLib.core.session import ImageSession
@@ -30,6 +33,7 @@ def _disc(row, column, size):
 
 
 ANNOTATED, RIGHT, WRONG = _disc(32, 40, 12), _disc(20, 60, 12), _disc(48, 14, 12)
+SMALLER = _disc(20, 60, 10)
 IMAGE = np.where(ANNOTATED, 0.8, 0.2).astype(np.float32)
 
 
@@ -108,6 +112,34 @@ def test_the_way_is_not_gone_back_for_what_cannot_win():
         way_back=lambda mask: asked.append(mask) or 1.0,
     )
     assert (pair.best([WRONG, RIGHT]).mask == RIGHT).all() and len(asked) == 1
+
+
+class _Drawer:
+    """A refiner that leaves every mask as it is, and draws a structure by its box."""
+
+    def __init__(self, seen, predicted_iou):
+        self._seen, self._iou, self.asked = seen, predicted_iou, 0
+
+    def __call__(self, questions):
+        return [Said(None, {"predicted_iou": 0.5}) for _ in questions]
+
+    def by_box(self, index, mask):
+        self.asked += 1
+        return Answer(np.where(self._seen & ndimage.binary_dilation(mask, iterations=3), 5.0, -5.0), self._iou)
+
+
+@pytest.mark.parametrize(("redraw", "iou", "kept"), [(True, 0.9, RIGHT), (True, 0.3, SMALLER), (False, 0.9, SMALLER)])
+def test_what_sam_sees_in_a_proposals_box_is_a_proposal_too(redraw, iou, kept):
+    drawer = _Drawer(RIGHT, iou)
+    settings = dataclasses.replace(TransferSettings(), redraw=redraw)
+    pair = ImagePair(IMAGE, SMALLER, IMAGE, None, _Looks(np.zeros_like(RIGHT)), 0.0, 0.5, drawer, settings, StepSettings())
+    assert (pair.best().mask == kept).all() and drawer.asked == int(redraw)
+
+
+def test_a_box_in_which_sam_sees_nothing_is_no_proposal():
+    drawer = _Drawer(np.zeros_like(RIGHT), 0.9)
+    pair = ImagePair(IMAGE, RIGHT, IMAGE, None, _Looks(np.zeros_like(RIGHT)), 0.0, 0.5, drawer, TransferSettings(), StepSettings())
+    assert (pair.best().mask == RIGHT).all() and drawer.asked == 1
 
 
 def test_the_way_back_finds_the_annotation_from_the_right_place_only():

@@ -113,7 +113,14 @@ class Questioner:
         parts = (questions[start : start + batch] for start in range(0, len(questions), batch))
         return [answer for part in parts for answer in self._ask_batch(part)]
 
-    def _ask_batch(self, questions: Sequence[tuple[int, np.ndarray, float]]) -> list[Answer]:
+    def ask_by_box(self, index: int, mask: np.ndarray) -> Answer:
+        """SAM's mask of what the box of a non-empty (rows, columns) bool mask holds.
+
+        The mask itself is not given; it only helps to choose among SAM's three. So SAM may follow an edge far from the mask's.
+        """
+        return self._ask_batch([(index, mask, 1.0)], by_box=True)[0]
+
+    def _ask_batch(self, questions: Sequence[tuple[int, np.ndarray, float]], by_box: bool = False) -> list[Answer]:
         frames = [self._frames(mask) for _, mask, _ in questions]
         embeddings = self._embedder.embed_each([(i, shown) for (i, _, _), (shown, _) in zip(questions, frames)])
         size, prompted, prompt_logits = self._predictor.mask_size, [], []
@@ -121,7 +128,10 @@ class Questioner:
             soft = on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])
             prompted.append(_on_prompt_grid(soft, size))
             prompt_logits.append(mask_prompt(soft, sharpness, size))
-        prompts = self._prompts(embeddings, prompted, torch.cat(prompt_logits))
+        if by_box:
+            prompts = Prompts(boxes=self._boxes(prompted))
+        else:
+            prompts = self._prompts(embeddings, prompted, torch.cat(prompt_logits))
         decoded = self._predictor.decode(embeddings, prompts, multimask=True)
         chosen = [_likeliest(*row) for row in zip(decoded.logits, decoded.predicted_iou, prompted)]
         logits = torch.stack([row[best] for row, best in zip(decoded.logits, chosen)])
@@ -151,7 +161,7 @@ class Questioner:
     def _prompts(self, embeddings: torch.Tensor, masks: Sequence[np.ndarray], mask_logits: torch.Tensor) -> Prompts:
         s = self._settings
         scale = self._predictor.frame_size / self._predictor.mask_size
-        boxes = torch.from_numpy(np.stack([box_prompt(mask, scale) for mask in masks])) if s.box else None
+        boxes = self._boxes(masks) if s.box else None
         points = labels = None
         if s.points or not s.box:
             scores = self._scores(embeddings)
@@ -160,6 +170,10 @@ class Questioner:
             ]
             points, labels = (torch.from_numpy(part) for part in pad_points(sets))
         return Prompts(points, labels, boxes, mask_logits if s.mask else None)
+
+    def _boxes(self, masks: Sequence[np.ndarray]) -> torch.Tensor:
+        scale = self._predictor.frame_size / self._predictor.mask_size
+        return torch.from_numpy(np.stack([box_prompt(mask, scale) for mask in masks]))
 
     def prototype(self, index: int, mask: np.ndarray) -> Prototype:
         """Mean direction of the embedding inside a (rows, columns) bool mask of slice ``index`` and around it."""

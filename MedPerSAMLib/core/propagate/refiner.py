@@ -94,6 +94,10 @@ class SamRefiner:
         answers = self._questioner.ask_all([(index, carried, sharpness) for index, carried, _ in questions])
         return [self._weighed(*pair) for pair in zip(questions, answers)]
 
+    def by_box(self, index: int, mask: np.ndarray) -> Answer:
+        """What SAM sees in the box of a non-empty mask, not weighted; for masks that are only roughly in place."""
+        return self._questioner.ask_by_box(index, mask)
+
     def _weighed(self, question: Question, answer: Answer) -> Said:
         _, carried, window = question
         found = answer.log_odds > 0

@@ -2,8 +2,8 @@
 
 Three proposals are made: the annotated outline where it lies, warped onto the target; the outline moved to where the target looks
 like the structure, warped, and grown by its looks; and the outline moved to where SAM's features find its surroundings most alike,
-warped. Masks from elsewhere, as of matched features, come beside them. SAM is asked about each, and the one that the signs speak for
-is kept. Which signs tell, looks or place, differs from structure to structure; the annotated image says so: no label of the target is
+warped. Masks from elsewhere, as of matched features, come beside them. SAM is asked about each, with its outline as a mask prompt and by
+its box alone, and the answer that the signs speak for is kept. Which signs tell, looks or place, differs from structure to structure; the annotated image says so: no label of the target is
 needed.
 """
 
@@ -49,6 +49,10 @@ class TransferSettings:
             each of three references in six sets of pictures and two of slices].
         returning: power of how well the whole way back finds the annotated structure [V: of 0.1 to 2, on two references of
             the same sets, of chaos_t2 its liver alone; a third reference of five of them agreed].
+        redraw: whether SAM is also asked by each proposal's box alone, without its mask: what is carried to another patient lies only
+            roughly where the structure is, and a mask prompt holds SAM to its outline.
+        held: what a proposal that was held to its outline counts beside one drawn by its box, as SAM thinks well of what it was given [V,
+            with ``looking``: two references each of five sets of pictures, one of acdc].
         growth_steps: corrections by appearance and SAM of a proposal.
         step_pixels: how much a correction may change, as a distance between slices would.
     """
@@ -58,11 +62,13 @@ class TransferSettings:
     place: PlaceSettings = PlaceSettings()
     likeness: LikenessSettings = field(default_factory=LikenessSettings)
     judging: float = 2.0
-    looking: float = 0.5
+    looking: float = 0.75
     placing: float = 1.0
     searching: float = 0.25
     recognising: float = 1.0
     returning: float = 0.2
+    redraw: bool = True
+    held: float = 0.8
     growth_steps: int = 5
     step_pixels: float = 6.0
 
@@ -80,6 +86,21 @@ class Proposal:
     mask: np.ndarray
     log_odds: np.ndarray
     score: float
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A mask on the target's working grid from which proposals are made.
+
+    Attributes:
+        mask: (rows, columns) bool, not empty.
+        grow: whether it is grown by its looks.
+        sought: whether it was found by looks in the whole image.
+    """
+
+    mask: np.ndarray
+    grow: bool = False
+    sought: bool = False
 
 
 class ImagePair:
@@ -133,15 +154,18 @@ class ImagePair:
             elsewhere: further (rows, columns) bool masks, found by looks or features anywhere in the target.
         """
         start = _resized(self._mask, self._target.shape)
-        proposals = [self._finish(self._warped(start), grow=False)]
-        proposals += [self._finish(mask, grow=False, sought=True) for mask in elsewhere if mask.any()]
+        begun = [_Begun(self._warped(start))]
+        begun += [_Begun(mask, sought=True) for mask in elsewhere if mask.any()]
         if self._weight:
             placed = place_outline(start, self._looks, self._settings.place)
-            proposals.append(self._finish(self._warped(placed), grow=True, sought=True))
+            begun.append(_Begun(self._warped(placed), grow=True, sought=True))
         if self._likeness is not None:
             placed = self._moved(*self._likeness.best())
             if placed.any():
-                proposals.append(self._finish(self._warped(placed), grow=False))
+                begun.append(_Begun(self._warped(placed)))
+        proposals = [self._finish(one) for one in begun]
+        if self._redraws:
+            proposals += [drawn for one in begun if (drawn := self._redrawn(one)) is not None]
         return self._judged_by_the_way_back(proposals)
 
     def _judged_by_the_way_back(self, proposals: Sequence[Proposal]) -> Proposal:
@@ -157,7 +181,20 @@ class ImagePair:
                 best = proposal
         return best
 
-    def _finish(self, mask: np.ndarray, grow: bool, sought: bool = False) -> Proposal:
+    @property
+    def _redraws(self) -> bool:
+        return self._refiner is not None and self._settings.redraw
+
+    def _redrawn(self, begun: _Begun) -> Proposal | None:
+        """What SAM sees in the box of a mask; None where that is nothing."""
+        answer = self._refiner.by_box(0, begun.mask)
+        mask = answer.log_odds > 0
+        if not mask.any():
+            return None
+        return Proposal(mask, answer.log_odds, self._score(mask, {"predicted_iou": answer.predicted_iou}, begun.sought))
+
+    def _finish(self, begun: _Begun) -> Proposal:
+        mask, grow = begun.mask, begun.grow
         signs: dict[str, float] = {}
         log_odds = np.where(mask, 1.0, -1.0).astype(np.float32)
         steps = self._settings.growth_steps if grow else int(self._refiner is not None)
@@ -171,7 +208,8 @@ class ImagePair:
             if not changed.any():
                 break
             mask, log_odds = changed, odds
-        return Proposal(mask, log_odds, self._score(mask, signs, sought))
+        trust = self._settings.held if self._redraws else 1.0
+        return Proposal(mask, log_odds, trust * self._score(mask, signs, begun.sought))
 
     def _score(self, mask: np.ndarray, signs: Mapping[str, float], sought: bool) -> float:
         """What speaks for a mask, 0..1: what SAM thinks of it, its looks, its place, how it was found, and the way back."""
