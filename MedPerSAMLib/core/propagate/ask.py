@@ -132,8 +132,10 @@ class Questioner:
             prompts = Prompts(boxes=self._boxes(prompted))
         else:
             prompts = self._prompts(embeddings, prompted, torch.cat(prompt_logits))
-        decoded = self._predictor.decode(embeddings, prompts, multimask=True)
-        chosen = [_likeliest(*row) for row in zip(decoded.logits, decoded.predicted_iou, prompted)]
+        # A mask prompt says which is meant. One of three alternatives would be chosen for its predicted IoU, and is then less exact.
+        decoded = self._predictor.decode(embeddings, prompts, multimask=by_box)
+        alternatives = zip(decoded.logits, decoded.predicted_iou, prompted)
+        chosen = [_likeliest(*row) if by_box else 0 for row in alternatives]
         logits = torch.stack([row[best] for row, best in zip(decoded.logits, chosen)])
         ious = [float(row[best]) for row, best in zip(decoded.predicted_iou, chosen)]
         going = list(range(len(questions)))
