@@ -14,10 +14,11 @@ from MedPerSAMLib.weights import weights_path
 from Testing.training.by_hand import LEAST, MOST, drawn_by_hand
 from Testing.training.fields import Random, enlarge, spline_matrix
 from Testing.training.g_point import likeness
-from Testing.training.looks import PRESETS, _each_its_own, _facing_the_beam, draw_look, render
+from Testing.training.looks import PRESETS, _each_its_own, draw_look, render
 from Testing.training.prompts import EXACT, KINDS, SCALE, draw_boxes, draw_points, draw_prompts
 from Testing.training.samples import Replay, _count, _members, draw_images, draw_targets
 from Testing.training.shapes import BODY, COVERS, GRID, LUNGS, ORGANS, draw_scene, labels
+from Testing.training.surfaces import facing_the_beam
 from Testing.training.train_tiny import likeness_loss
 
 
@@ -92,7 +93,7 @@ def test_ultrasound_shows_little_of_walls_along_the_beam():
     disc = (axis[:, None] ** 2 + axis**2).sqrt() - 0.5
     scene = draw_scene(Random(1), 8, 1, "lesion")
     scene = replace(scene, levels=disc.expand(8, 1, scene.levels.shape[2], -1, -1))
-    seen = _facing_the_beam(Random(2), scene, torch.full((8, 1, 128, 128), ORGANS[2]))
+    seen = facing_the_beam(Random(2), scene, torch.full((8, 1, 128, 128), ORGANS[2]))
     top, side = seen[:, 0, 32, 64], seen[:, 0, 64, 32]
     assert (top > 0.9).all() and (seen >= 0).all() and (seen <= 1).all()
     assert (side < top - 0.2).sum() >= 4

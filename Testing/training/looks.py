@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from Testing.training.fields import Random, enlarge, gaussian_blur, resize, turn
+from Testing.training.fields import Random, gaussian_blur, resize, turn
 from Testing.training.shapes import (
     BODY,
     COVERS,
@@ -24,6 +24,7 @@ from Testing.training.shapes import (
     Scene,
     paint,
 )
+from Testing.training.surfaces import bumps, facing_the_beam
 
 FRAME = 256  # pixels along a side of a finished frame
 PRESETS = {  # share of each modality among the volumes, and the scene kinds it shows
@@ -185,13 +186,13 @@ def shade(random: Random, scene: Scene, look: Look, preset: str, side: int) -> t
     depth = levels.gather(2, slots[:, :, None])[:, :, 0].float()
     rim = torch.exp(-((depth / look.edge_width.view(n, 1, 1, 1)) ** 2)) * look.edge.flatten()[flat]
     if preset == "us":
-        seen = _facing_the_beam(random, scene, slots)
+        seen = facing_the_beam(random, scene, slots)
         beneath = paint(levels, ~scene.hidden & (scene.shell <= 0)) + flat - slots
         under = look.colour.flatten(0, 1)[beneath].movedim(-1, 2)
         image = under + (image - under) * seen[:, :, None]
         rim = rim * seen
     if preset == "endoscopy":
-        image = image * _bumps(random, scene, slots, depth)[:, :, None]
+        image = image * bumps(random, scene, slots, depth)[:, :, None]
     phase = scene.still[:, None] * torch.arange(slices, device=slots.device)
     strength = look.texture.flatten(0, 1)[flat].movedim(-1, 2)
     if fine != side:
@@ -205,38 +206,6 @@ def shade(random: Random, scene: Scene, look: Look, preset: str, side: int) -> t
         image = _each_its_own(random, image)
     image = resize(image.clamp(0, 1), FRAME)
     return _border(random, image, preset)
-
-
-def _normals(scene: Scene, slots: torch.Tensor) -> torch.Tensor:
-    """Where the surface of the shape at each pixel looks in the slice: (n, S, 2, h, w) as (x, y), of length 1 at most."""
-    down, across = torch.gradient(scene.levels, dim=(-2, -1))
-    normals = torch.stack([across, down]) / (across**2 + down**2).sqrt().clamp(min=1e-4)
-    found = [enlarge(part, slots.shape[-1]).gather(2, slots[:, :, None])[:, :, 0].float() for part in normals]
-    return torch.stack(found, dim=2)
-
-
-def _facing_the_beam(random: Random, scene: Scene, slots: torch.Tensor) -> torch.Tensor:
-    """(n, S, h, w) how much of a wall ultrasound shows: all of what lies across the beam, often little of what lies along it."""
-    n = len(slots)
-    along = (1 - _normals(scene, slots)[:, :, 1] ** 2).clamp(0, 1)
-    lost = random.uniform(0, 1, n, 1, 1, 1) * random.chance(0.75, n, 1, 1, 1)
-    return 1 - lost * along ** random.log_uniform(0.5, 3, n, 1, 1, 1)
-
-
-def _bumps(random: Random, scene: Scene, slots: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-    """(n, S, h, w) light on what stands out, brighter on one side than on the other; and, in some, the dark of a tube ahead."""
-    n = len(slots)
-    angle = random.uniform(0, 6.2832, n, 1, 1, 1)
-    normals = _normals(scene, slots)
-    towards = normals[:, :, 0] * angle.cos() + normals[:, :, 1] * angle.sin()
-    slope = torch.exp(-((depth / random.log_uniform(0.03, 0.3, n, 1, 1, 1)) ** 2))
-    organ = (slots >= ORGANS[0]) & (slots <= ORGANS[-1])
-    light = 1 + random.uniform(0, 0.45, n, 1, 1, 1) * towards * slope * organ
-    axis = torch.linspace(-1, 1, slots.shape[-1], device=slots.device)
-    place = random.uniform(-1, 1, n, 2)
-    distance = ((axis.view(1, -1, 1) - place[:, :1, None]) ** 2 + (axis.view(1, 1, -1) - place[:, 1:, None]) ** 2).sqrt()
-    ahead = torch.sigmoid(random.log_uniform(6, 20, n, 1, 1) * (random.uniform(0.1, 0.4, n, 1, 1) - distance))
-    return light * (1 - 0.85 * (ahead * random.chance(0.35, n, 1, 1))[:, None])
 
 
 def _each_its_own(random: Random, image: torch.Tensor) -> torch.Tensor:
