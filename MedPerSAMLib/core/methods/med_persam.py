@@ -6,6 +6,7 @@ An independent implementation of the published idea (Med-PerSAM, abstract and Fi
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,7 @@ import numpy as np
 
 from MedPerSAMLib.core.appearance import Appearance, AppearanceSettings
 from MedPerSAMLib.core.digest import digest
-from MedPerSAMLib.core.embeddings import Embedder
 from MedPerSAMLib.core.frame import Frame
-from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.learn.one_slice import OneSliceSettings, untrained_head
 from MedPerSAMLib.core.methods.matcher import Matcher, MatcherSettings
 from MedPerSAMLib.core.methods.persam import PerSAM, PerSAMSettings
@@ -159,7 +158,9 @@ class MedPerSAM:
         refiners = []
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
-            questioner = self._questioner(session, session.embedder, grid, session.in_plane_spacing)
+            questioner = Questioner(
+                session.predictor, session.embedder, grid, session.in_plane_spacing, s.refine, session.seed
+            )
             refiners.append(SamRefiner(questioner, known, s.refine, self._calibration(session, questioner, known)))
         if s.head:
             native = {index: reference.masks[index] for index in known}
@@ -201,6 +202,7 @@ class MedPerSAM:
             Cancelled: the user asked for it.
         """
         s = self.settings
+        refine = dataclasses.replace(s.refine, alternatives=s.carry.alternatives)
         self._check_equipment(session)
         annotated = annotated_mask(session)
         grid, image = working_image(session.image, s.carry.longest)
@@ -217,9 +219,9 @@ class MedPerSAM:
         distinct = distinct_looks(image, mask, probability) if s.appearance else 0.0
         annotated_refiner = shown = None
         if s.sam:
-            asked = self._questioner(session, session.embedder(None), grid, (1.0, 1.0))
-            calibration = calibrate(asked, 0, mask, s.refine, session.seed)
-            annotated_refiner = SamRefiner(asked, {0: mask}, s.refine, calibration)
+            asked = Questioner(session.predictor, session.embedder(None), grid, (1.0, 1.0), refine, session.seed)
+            calibration = calibrate(asked, 0, mask, refine, session.seed)
+            annotated_refiner = SamRefiner(asked, {0: mask}, refine, calibration)
             shown = asked.show(0, mask)
         windows = []
         if s.likeness and s.sam:
@@ -236,7 +238,8 @@ class MedPerSAM:
             planes[1] = target
             refiner = recognise = None
             if annotated_refiner is not None:
-                about = self._questioner(session, session.embedder(number), target_grid, (1.0, 1.0))
+                embedder = session.embedder(number)
+                about = Questioner(session.predictor, embedder, target_grid, (1.0, 1.0), refine, session.seed)
                 refiner = annotated_refiner.on(about)
                 recognise = lambda found, about=about: recognised(shown, about.show(0, found))
             weight = s.appearance_weight if s.appearance else 0.0
@@ -279,8 +282,3 @@ class MedPerSAM:
             raise ModelError("Med-PerSAM needs the warp's weights and was given none; install MedPerSAM again.")
         if (self.settings.sam or self.settings.head) and session.predictor is None:
             raise ModelError("Med-PerSAM needs a SAM and was given none; choose a model, or the method 'warp'.")
-
-    def _questioner(
-        self, session: VolumeSession | ImageSession, embedder: Embedder, grid: WorkingGrid, spacing: tuple[float, float]
-    ) -> Questioner:
-        return Questioner(session.predictor, embedder, grid, spacing, self.settings.refine, session.seed)

@@ -35,6 +35,8 @@ class RefinerSettings:
 
     Attributes:
         box, mask, points: which prompts are given; a mask is never given alone.
+        alternatives: whether the first pass asks for SAM's three masks and takes the likeliest: for masks that lie only roughly in place.
+            One that is carried from the next slice says what is meant, and the single mask is then more exact.
         rounds: decoder passes after the first.
         settled: Dice of two passes' masks at which no further pass is made.
         zoom_share: part of the frame's side that the structure's box spans.
@@ -51,6 +53,7 @@ class RefinerSettings:
     box: bool = True
     mask: bool = True
     points: bool = True
+    alternatives: bool = False
     rounds: int = 1
     settled: float = 0.98
     zoom_share: float = 1 / 2.2
@@ -132,10 +135,10 @@ class Questioner:
             prompts = Prompts(boxes=self._boxes(prompted))
         else:
             prompts = self._prompts(embeddings, prompted, torch.cat(prompt_logits))
-        # A mask prompt says which is meant. One of three alternatives would be chosen for its predicted IoU, and is then less exact.
-        decoded = self._predictor.decode(embeddings, prompts, multimask=by_box)
-        alternatives = zip(decoded.logits, decoded.predicted_iou, prompted)
-        chosen = [_likeliest(*row) if by_box else 0 for row in alternatives]
+        several = by_box or self._settings.alternatives
+        decoded = self._predictor.decode(embeddings, prompts, multimask=several)
+        answers = zip(decoded.logits, decoded.predicted_iou, prompted)
+        chosen = [_likeliest(*row) if several else 0 for row in answers]
         logits = torch.stack([row[best] for row, best in zip(decoded.logits, chosen)])
         ious = [float(row[best]) for row, best in zip(decoded.predicted_iou, chosen)]
         going = list(range(len(questions)))
