@@ -59,3 +59,20 @@ def test_by_its_box_alone_sam_leaves_the_outline_of_a_rough_mask(asked):
         closer.append([dice(answer.log_odds > 0, mask) for answer in (by_box, by_mask)])
     by_box, by_mask = np.mean(closer, axis=0)
     assert by_box > by_mask
+
+
+@pytest.mark.parametrize("alternatives", [False, True])
+def test_sams_three_masks_are_asked_for_only_where_the_outline_is_rough(asked, alternatives, monkeypatch):
+    questioner = asked[0](alternatives=alternatives, rounds=0)
+    decode, several = questioner._predictor.decode, []
+
+    def watched(embeddings, prompts, multimask=False):
+        several.append(multimask)
+        return decode(embeddings, prompts, multimask=multimask)
+
+    monkeypatch.setattr(questioner._predictor, "decode", watched)
+    index, mask, sharpness = asked[1][0]
+    found = questioner.ask_all([(index, mask, sharpness)])[0]
+    assert dice(found.log_odds > 0, mask) > 0.8
+    questioner.ask_by_box(index, mask)
+    assert several == [alternatives, True]
