@@ -24,7 +24,7 @@ from Testing.training.shapes import (
     Scene,
     paint,
 )
-from Testing.training.surfaces import bumps, facing_the_beam
+from Testing.training.surfaces import bumps, facing_the_beam, tube_ahead
 
 FRAME = 256  # pixels along a side of a finished frame
 PRESETS = {  # share of each modality among the volumes, and the scene kinds it shows
@@ -192,7 +192,7 @@ def shade(random: Random, scene: Scene, look: Look, preset: str, side: int) -> t
         image = under + (image - under) * seen[:, :, None]
         rim = rim * seen
     if preset == "endoscopy":
-        image = image * bumps(random, scene, slots, depth)[:, :, None]
+        image = image * (bumps(random, scene, slots, depth) * tube_ahead(random, n, fine))[:, :, None]
     phase = scene.still[:, None] * torch.arange(slices, device=slots.device)
     strength = look.texture.flatten(0, 1)[flat].movedim(-1, 2)
     if fine != side:

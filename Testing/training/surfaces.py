@@ -25,16 +25,20 @@ def facing_the_beam(random: Random, scene: Scene, slots: torch.Tensor) -> torch.
 
 
 def bumps(random: Random, scene: Scene, slots: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-    """(n, S, h, w) light on what stands out, brighter on one side than on the other; and, in some, the dark of a tube ahead."""
+    """(n, S, h, w) light on what stands out, brighter on one side than on the other."""
     n = len(slots)
     angle = random.uniform(0, 6.2832, n, 1, 1, 1)
     normals = _normals(scene, slots)
     towards = normals[:, :, 0] * angle.cos() + normals[:, :, 1] * angle.sin()
     slope = torch.exp(-((depth / random.log_uniform(0.03, 0.3, n, 1, 1, 1)) ** 2))
     organ = (slots >= ORGANS[0]) & (slots <= ORGANS[-1])
-    light = 1 + random.uniform(0, 0.45, n, 1, 1, 1) * towards * slope * organ
-    axis = torch.linspace(-1, 1, slots.shape[-1], device=slots.device)
+    return 1 + random.uniform(0, 0.45, n, 1, 1, 1) * towards * slope * organ
+
+
+def tube_ahead(random: Random, n: int, size: int) -> torch.Tensor:
+    """(n, 1, size, size) light, of which in some volumes a tube that leads away takes most in one place."""
+    axis = torch.linspace(-1, 1, size, device=random.device)
     place = random.uniform(-1, 1, n, 2)
     distance = ((axis.view(1, -1, 1) - place[:, :1, None]) ** 2 + (axis.view(1, 1, -1) - place[:, 1:, None]) ** 2).sqrt()
     ahead = torch.sigmoid(random.log_uniform(6, 20, n, 1, 1) * (random.uniform(0.1, 0.4, n, 1, 1) - distance))
-    return light * (1 - 0.85 * (ahead * random.chance(0.35, n, 1, 1))[:, None])
+    return 1 - 0.85 * (ahead * random.chance(0.35, n, 1, 1))[:, None]

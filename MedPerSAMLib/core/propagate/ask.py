@@ -114,28 +114,38 @@ class Questioner:
         """
         batch = self._predictor.batch
         parts = (questions[start : start + batch] for start in range(0, len(questions), batch))
-        return [answer for part in parts for answer in self._ask_batch(part)]
+        return [
+            answer
+            for part in parts
+            for answer in self._ask_batch([(index, mask) for index, mask, _ in part], [sharpness for *_, sharpness in part])
+        ]
 
     def ask_by_box(self, index: int, mask: np.ndarray) -> Answer:
         """SAM's mask of what the box of a non-empty (rows, columns) bool mask holds.
 
-        The mask itself is not given; it only helps to choose among SAM's three. So SAM may follow an edge far from the mask's.
+        The mask itself is not given; it only helps to choose among SAM's three, before SAM is asked again about its own answer. So
+        SAM may follow an edge far from the mask's.
         """
-        return self._ask_batch([(index, mask, 1.0)], by_box=True)[0]
+        return self._ask_batch([(index, mask)], None)[0]
 
-    def _ask_batch(self, questions: Sequence[tuple[int, np.ndarray, float]], by_box: bool = False) -> list[Answer]:
-        frames = [self._frames(mask) for _, mask, _ in questions]
-        embeddings = self._embedder.embed_each([(i, shown) for (i, _, _), (shown, _) in zip(questions, frames)])
-        size, prompted, prompt_logits = self._predictor.mask_size, [], []
-        for (_, mask, sharpness), (_, on_grid) in zip(questions, frames):
-            soft = on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])
-            prompted.append(_on_prompt_grid(soft, size))
-            prompt_logits.append(mask_prompt(soft, sharpness, size))
-        if by_box:
+    def _ask_batch(
+        self, questions: Sequence[tuple[int, np.ndarray]], sharpness: Sequence[float] | None
+    ) -> list[Answer]:
+        """Answers to (slice index, mask); ``sharpness`` of each mask prompt, None to give the masks' boxes alone."""
+        frames = [self._frames(mask) for _, mask in questions]
+        embeddings = self._embedder.embed_each([(i, shown) for (i, _), (shown, _) in zip(questions, frames)])
+        size = self._predictor.mask_size
+        soft = [
+            on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])
+            for (_, mask), (_, on_grid) in zip(questions, frames)
+        ]
+        prompted = [_on_prompt_grid(one, size) for one in soft]
+        if sharpness is None:
             prompts = Prompts(boxes=self._boxes(prompted))
         else:
-            prompts = self._prompts(embeddings, prompted, torch.cat(prompt_logits))
-        several = by_box or self._settings.alternatives
+            given = torch.cat([mask_prompt(one, logit, size) for one, logit in zip(soft, sharpness)])
+            prompts = self._prompts(embeddings, prompted, given)
+        several = sharpness is None or self._settings.alternatives
         decoded = self._predictor.decode(embeddings, prompts, multimask=several)
         answers = zip(decoded.logits, decoded.predicted_iou, prompted)
         chosen = [_likeliest(*row) if several else 0 for row in answers]
@@ -160,25 +170,28 @@ class Questioner:
         enlarged = upsample(logits[:, None], self._predictor.frame_size).cpu()
         return [
             Answer(on_grid.restore(large[None], mask.shape, -10.0)[0, 0].numpy(), iou)
-            for large, iou, (_, mask, _), (_, on_grid) in zip(enlarged, ious, questions, frames)
+            for large, iou, (_, mask), (_, on_grid) in zip(enlarged, ious, questions, frames)
         ]
 
     def _prompts(self, embeddings: torch.Tensor, masks: Sequence[np.ndarray], mask_logits: torch.Tensor) -> Prompts:
         s = self._settings
-        scale = self._predictor.frame_size / self._predictor.mask_size
         boxes = self._boxes(masks) if s.box else None
         points = labels = None
         if s.points or not s.box:
             scores = self._scores(embeddings)
             sets = [
-                point_prompts(mask, score, scale, s.point_settings, self._seed) for mask, score in zip(masks, scores)
+                point_prompts(mask, score, self._scale, s.point_settings, self._seed) for mask, score in zip(masks, scores)
             ]
             points, labels = (torch.from_numpy(part) for part in pad_points(sets))
         return Prompts(points, labels, boxes, mask_logits if s.mask else None)
 
     def _boxes(self, masks: Sequence[np.ndarray]) -> torch.Tensor:
-        scale = self._predictor.frame_size / self._predictor.mask_size
-        return torch.from_numpy(np.stack([box_prompt(mask, scale) for mask in masks]))
+        return torch.from_numpy(np.stack([box_prompt(mask, self._scale) for mask in masks]))
+
+    @property
+    def _scale(self) -> float:
+        """Frame pixels per pixel of a mask prompt."""
+        return self._predictor.frame_size / self._predictor.mask_size
 
     def prototype(self, index: int, mask: np.ndarray) -> Prototype:
         """Mean direction of the embedding inside a (rows, columns) bool mask of slice ``index`` and around it."""
