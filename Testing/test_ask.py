@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
+from MedPerSAMLib.core.propagate.refiner import Calibration, SamRefiner
 from MedPerSAMLib.core.session import VolumeSession
 from MedPerSAMLib.sample import REFERENCE_SLICE
 from MedPerSAMLib.services.models.load import load_predictor
@@ -76,3 +77,28 @@ def test_sams_three_masks_are_asked_for_only_where_the_outline_is_rough(asked, a
     assert dice(found.log_odds > 0, mask) > 0.8
     questioner.ask_by_box(index, mask)
     assert several == [alternatives, True]
+
+
+def test_features_tell_the_annotated_structure_from_others_and_from_its_surroundings(asked):
+    masks = [mask for index, mask, _ in asked[1] if index == REFERENCE_SLICE]
+    wider = [mask for index, mask, _ in asked[1] if index != REFERENCE_SLICE]
+    for number, mask in enumerate(masks):
+        refiner = SamRefiner(asked[0](), {REFERENCE_SLICE: mask}, RefinerSettings(), Calibration(6.0, 1.0))
+        own = refiner.contrast(REFERENCE_SLICE, mask, mask)
+        assert own > 0.2
+        assert refiner.contrast(REFERENCE_SLICE + 1, mask, wider[number]) > 0.7 * own
+        others = [refiner.contrast(REFERENCE_SLICE, other, other) for other in masks if other is not mask]
+        assert np.mean(others) < 0.8 * own  # two kidneys look alike
+        ring = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask)
+        assert refiner.contrast(REFERENCE_SLICE, ring, mask) < 0.2 * own
+
+
+def test_features_are_compared_with_the_largest_annotation(asked):
+    masks = sorted((mask for index, mask, _ in asked[1] if index == REFERENCE_SLICE), key=np.count_nonzero)
+    references = {REFERENCE_SLICE: masks[-1], REFERENCE_SLICE + 1: masks[0]}
+    both, largest = (
+        SamRefiner(asked[0](), known, RefinerSettings(), Calibration(6.0, 1.0))
+        for known in (references, {REFERENCE_SLICE: masks[-1]})
+    )
+    for mask in masks:
+        assert both.contrast(REFERENCE_SLICE, mask, mask) == largest.contrast(REFERENCE_SLICE, mask, mask)

@@ -293,7 +293,7 @@ def test_ablation_switches_one_step_on_in_each_row_and_ends_with_the_method_as_i
     rows = ablation_variants()
     shipped = methods.method_class("med-persam")().settings
     assert [row.name for row in rows][:2] == ["warp only", "+ SAM box"]
-    assert rows[-1].name == "without fusion" and rows[-2].settings == shipped
+    assert rows[-1].name == "med-persam as shipped" and rows[-1].settings == shipped
     assert not rows[0].needs_model
     assert all(row.needs_model for row in rows[1:])
     assert json.dumps([row.describe_settings() for row in rows], allow_nan=False)

@@ -80,6 +80,15 @@ def test_a_leak_past_the_end_of_a_dwindling_structure_is_no_evidence_for_it():
     assert dwindled.see(leak) < 0 < steady.see(leak)
 
 
+def test_features_that_no_longer_tell_the_structure_speak_against_it_however_it_looks():
+    alike = [_tracker().see(Sight(900, 0.8, features)) for features in (None, 0.9, 0.1)]
+    assert alike[0] > 0, "the first slice is seen beside an annotation of which no features are known"
+    told, lost = (PresenceTracker(Sight(1000, 0.8, 1.0), Sight(1000, 0.8, 1.0), PresenceSettings()) for _ in range(2))
+    same = [told.see(Sight(900, 0.4, 0.9)) for _ in range(3)]
+    gone = [lost.see(Sight(900, 0.4, features)) for features in (0.5, 0.1, 0.0)]
+    assert min(same) > 0 > gone[-1] and gone[0] > gone[1] > gone[2]
+
+
 def test_one_doubtful_slice_does_not_end_a_chain():
     tracker = _tracker()
     for evidence in (1.0, 1.0, -0.8, 1.0, 1.0):

@@ -155,13 +155,14 @@ class MedPerSAM:
         s, grid = self.settings, session.grid
         progress.step("learning the appearance", 0, 1)
         appearance = Appearance(session.planes, known, s.look, session.seed)
-        refiners = []
+        refiners, sam = [], None
         if s.sam:
             progress.step("calibrating SAM on the annotated slice", 0, 1)
             questioner = Questioner(
                 session.predictor, session.embedder, grid, session.in_plane_spacing, s.refine, session.seed
             )
-            refiners.append(SamRefiner(questioner, known, s.refine, self._calibration(session, questioner, known)))
+            sam = SamRefiner(questioner, known, s.refine, self._calibration(session, questioner, known))
+            refiners.append(sam)
         if s.head:
             native = {index: reference.masks[index] for index in known}
             refiners.append(LocalPart.fitted_on(session, native, untrained_head, s.head_learn, s.head_belief, progress))
@@ -177,6 +178,7 @@ class MedPerSAM:
             s.end if s.presence else None,
             session.volume.spacing[0] / grid.pixel,
             1 if session.predictor is None else session.predictor.batch,
+            sam,
         )
 
     def _calibration(
@@ -202,7 +204,7 @@ class MedPerSAM:
             Cancelled: the user asked for it.
         """
         s = self.settings
-        refine = dataclasses.replace(s.refine, alternatives=s.carry.alternatives)
+        refine = dataclasses.replace(s.refine, alternatives=s.carry.alternatives, rounds=s.carry.rounds)
         self._check_equipment(session)
         annotated = annotated_mask(session)
         grid, image = working_image(session.image, s.carry.longest)

@@ -43,6 +43,7 @@ class RefinerSettings:
         whole_slice_share: where the box spans this part of the whole slice's frame, the whole slice is shown, whose
             embedding serves every structure.
         sharpness: logits of the mask prompt that are tried on the annotated slice.
+        fusion: whether SAM is believed as far as it repairs damaged copies of the annotation; else by half in every case.
         limit: largest log-odds that SAM may claim for a pixel.
         weight: of SAM's log-odds where it repairs damaged masks as well as the damage was large.
         least_agreement: Dice with the carried mask below which SAM's answer is a leak or a loss and is dropped.
@@ -54,11 +55,12 @@ class RefinerSettings:
     mask: bool = True
     points: bool = True
     alternatives: bool = False
-    rounds: int = 1
+    rounds: int = 2
     settled: float = 0.98
     zoom_share: float = 1 / 2.2
     whole_slice_share: float = 0.33
     sharpness: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+    fusion: bool = True
     limit: float = 3.0
     weight: float = 0.8
     least_agreement: float = 0.5
@@ -193,9 +195,12 @@ class Questioner:
         """Frame pixels per pixel of a mask prompt."""
         return self._predictor.frame_size / self._predictor.mask_size
 
-    def prototype(self, index: int, mask: np.ndarray) -> Prototype:
-        """Mean direction of the embedding inside a (rows, columns) bool mask of slice ``index`` and around it."""
-        frame, on_grid = self._frames(mask)
+    def prototype(self, index: int, mask: np.ndarray, about: np.ndarray | None = None) -> Prototype:
+        """Mean direction of the embedding inside a (rows, columns) bool mask of slice ``index`` and around it.
+
+        It is seen in the frame that shows ``about``; by default in its own.
+        """
+        frame, on_grid = self._frames(mask if about is None else about)
         soft = on_grid.sample(torch.from_numpy(mask.astype(np.float32))[None, None])
         inside, around = prototypes(self._embedder.embed([index], frame)[:1].cpu(), soft)
         return inside[0], around[0]

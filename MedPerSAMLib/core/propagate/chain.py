@@ -107,6 +107,16 @@ class Looks(Protocol):
         """How much more the inside of a mask on slice ``index`` looks like it than the surroundings do, -1..1."""
 
 
+class Features(Protocol):
+    """Knows what a frozen encoder's features of the structure are, as ``refiner.SamRefiner`` does."""
+
+    def contrast(self, index: int, mask: np.ndarray, about: np.ndarray) -> float:
+        """How far the inside of a mask on slice ``index`` differs from its surroundings as it does on the annotated slice.
+
+        The slice is shown around the mask ``about``.
+        """
+
+
 @dataclass(frozen=True)
 class ChainParts:
     """What a chain works with; what is None is left out.
@@ -121,6 +131,7 @@ class ChainParts:
         presence: when to stop; None follows the structure to the end of the range.
         step_pixels: distance between slices in working pixels.
         at_once: questions that the refiner answers at once; a cancel is heard between, not within.
+        features: of the structure; they serve the presence test.
     """
 
     planes: np.ndarray
@@ -132,6 +143,7 @@ class ChainParts:
     presence: PresenceSettings | None
     step_pixels: float
     at_once: int = 8
+    features: Features | None = None
 
 
 class Chain:
@@ -159,9 +171,9 @@ class Chain:
         self._parts, self._start, self._targets = parts, start, list(targets)
         self._index, self._mask = start, mask
         self.links: list[Link] = []
-        self._reference = sight(parts, largest, largest_mask)
+        self._reference = sight(parts, largest, largest_mask, largest_mask)
         settings = parts.presence or PresenceSettings(tolerance=float("inf"))
-        seen = self._reference if start == largest else sight(parts, start, mask)
+        seen = self._reference if start == largest else sight(parts, start, mask, mask)
         self._tracker = PresenceTracker(self._reference, seen, settings)
         self.ended = not self._targets
 
@@ -179,7 +191,7 @@ class Chain:
             return None
         self.links.append(link)
         target = link.index
-        seen = sight(self._parts, target, link.mask)
+        seen = sight(self._parts, target, link.mask, question.carried)
         link.evidence = self._tracker.see(seen)
         link.signs["contrast"] = self._relative(seen)
         goes_on = self._tracker.add(link.evidence)
@@ -243,13 +255,14 @@ class Chain:
         parts = self._parts
         if not parts.step.support or not parts.appearance_weight:
             return 1.0
-        return min(1.0, self._relative(sight(parts, target, carried)) / parts.step.support)
+        return min(1.0, self._relative(sight(parts, target, carried, None)) / parts.step.support)
 
     def _relative(self, seen: Sight) -> float:
         """A contrast in parts of the annotated slice's, 0..1."""
         return float(np.clip(seen.beside(self._reference), 0, 1))
 
 
-def sight(parts: ChainParts, index: int, mask: np.ndarray) -> Sight:
-    """What is seen of a non-empty mask on a slice."""
-    return Sight(int(np.count_nonzero(mask)), parts.appearance.contrast(index, mask))
+def sight(parts: ChainParts, index: int, mask: np.ndarray, about: np.ndarray | None) -> Sight:
+    """What is seen of a non-empty mask on a slice; of its features only where they are shown, around the mask ``about``."""
+    features = None if parts.features is None or about is None else parts.features.contrast(index, mask, about)
+    return Sight(int(np.count_nonzero(mask)), parts.appearance.contrast(index, mask), features)

@@ -37,7 +37,7 @@ def calibrate(
 ) -> Calibration:
     """Sharpness of the mask prompt and weight of SAM, chosen on damaged copies of an annotated mask.
 
-    The weight is 0 where SAM repairs nothing and grows with the part of the damage that it repairs.
+    The weight is 0 where SAM repairs nothing and grows with the part of the damage that it repairs; without fusion it is a half.
 
     Args:
         questioner: asks SAM on the stack that holds the annotated slice; from then on it knows what the structure looks like.
@@ -58,6 +58,8 @@ def calibrate(
         sharpness: float(np.mean([1 - dice(next(answers).log_odds > 0, mask) for _ in copies])) for sharpness in tried
     }
     best = min(left, key=left.get)
+    if not settings.fusion:
+        return Calibration(best, 0.5)
     repaired = harm / max(harm + left[best], 1e-6)
     return Calibration(best, settings.weight * 2 * max(0.0, repaired - 0.25))
 
@@ -81,6 +83,7 @@ class SamRefiner:
     ) -> None:
         self._questioner, self._settings, self._calibration = annotated, settings, calibration
         annotated.prototypes = [annotated.prototype(index, mask) for index, mask in references.items()]
+        self._typical = annotated.prototypes[int(np.argmax([np.count_nonzero(mask) for mask in references.values()]))]
 
     def on(self, other: Questioner) -> SamRefiner:
         """The same structure and calibration, asked on another stack of images."""
@@ -93,6 +96,22 @@ class SamRefiner:
         sharpness = self._calibration.sharpness
         answers = self._questioner.ask_all([(index, carried, sharpness) for index, carried, _ in questions])
         return [self._weighed(*pair) for pair in zip(questions, answers)]
+
+    def contrast(self, index: int, mask: np.ndarray, about: np.ndarray) -> float:
+        """How far SAM's features inside a mask differ from those around it as they do on the largest annotation.
+
+        Args:
+            index: the slice.
+            mask: (rows, columns) bool, not empty.
+            about: (rows, columns) bool; seen in the frame that shows this one, which was encoded when SAM was asked about it.
+
+        Returns:
+            The inner product of the two differences of mean directions, -4..4; 0 where nothing tells inside from around, below 0 where
+            they are exchanged.
+        """
+        inside, around = self._typical
+        seen_inside, seen_around = self._questioner.prototype(index, mask, about)
+        return float((seen_inside - seen_around) @ (inside - around))
 
     def by_box(self, index: int, mask: np.ndarray) -> Answer:
         """What SAM sees in the box of a non-empty mask, not weighted; for masks that are only roughly in place."""

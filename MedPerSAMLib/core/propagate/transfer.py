@@ -50,6 +50,8 @@ class TransferSettings:
         returning: power of how well the whole way back finds the annotated structure [V: of 0.1 to 2, on two references of
             the same sets, of chaos_t2 its liver alone; a third reference of five of them agreed].
         alternatives: whether SAM is first asked for three masks (``RefinerSettings``).
+        rounds: decoder passes after the first (``RefinerSettings``). One less than in a volume: each moves an outline further from
+            the proposal's, which on another patient may be the wrong thing; a second took 0.075 from the Dice of fetal heads.
         redraw: whether SAM is also asked by each proposal's box alone, without its mask: what is carried to another patient lies only
             roughly where the structure is, and a mask prompt holds SAM to its outline.
         held: what a proposal that was held to its outline counts beside one drawn by its box, as SAM thinks well of what it was given [V,
@@ -69,6 +71,7 @@ class TransferSettings:
     recognising: float = 1.0
     returning: float = 0.2
     alternatives: bool = True
+    rounds: int = 1
     redraw: bool = True
     held: float = 0.8
     growth_steps: int = 5

@@ -19,13 +19,10 @@ OFF = {
     "refine.mask": False,
     "refine.points": False,
     "refine.rounds": 0,
+    "refine.fusion": False,
     "step.support": 0.0,
 }
 """Settings with every step off, and how SAM is first asked once it is on."""
-
-UNFUSED = {"refine.weight": 30.0, "refine.limit": 20.0, "refine.least_agreement": 0.0, "refine.area_range": (0.0, 1e6)}
-"""SAM's answer takes the carried mask's place wherever SAM repairs damaged masks at all, and none is dropped as a leak. Not a step of its
-own: a box alone makes answers that are of use only in a fusion, so the last row leaves it out of the whole."""
 
 STEPS = {
     "warp only": (),
@@ -33,6 +30,7 @@ STEPS = {
     "+ mask": ("refine.mask",),
     "+ points": ("refine.points",),
     "+ refinement": ("refine.rounds",),
+    "+ fusion": ("refine.fusion",),
     "+ appearance": ("appearance",),
     "+ presence": ("presence",),
     "+ support": ("step.support",),
@@ -45,7 +43,7 @@ ON = {"sam": True, "refine.mask": True, "refine.points": True, "appearance": Tru
 
 
 def ablation_variants(names: Sequence[str] = ()) -> list[Variant]:
-    """One row for each step, the method as it ships where that differs from the last row, and that without its fusion.
+    """One row for each step, and the method as it ships where that differs from the last row.
 
     Args:
         names: the rows that are wanted; none for all.
@@ -63,7 +61,6 @@ def ablation_variants(names: Sequence[str] = ()) -> list[Variant]:
         rows.append(Variant(name, METHOD, settings))
     if settings != shipped:
         rows.append(Variant(f"{METHOD} as shipped", METHOD, shipped))
-    rows.append(Variant("without fusion", METHOD, changed(shipped, UNFUSED)))
     known = [row.name for row in rows]
     for name in names:
         if name not in known:
