@@ -21,13 +21,14 @@ from MedPerSAMLib.services.evaluation.workbench import Workbench
 if TYPE_CHECKING:
     from MedPerSAMLib.services.evaluation.prompt_frames import PromptFrames
 
-SHARPNESS = 10.0
-"""Logit of a sure pixel in a mask prompt (METHOD.md section 1, Prompts)."""
+SHARPNESS = 2.0
+"""Logit of a sure pixel in a mask prompt; on generated images none of 1 to 10 is better (``Testing.benchmarks.views``)."""
 
 UNZOOMED = "-unzoomed"
 DRAWN = ("box", "point", "box+point")
 OF_NEIGHBOUR = ("neighbour", "carried", "carried-demons")
 NEEDING_WARP = ("neighbour", "carried")
+AS_SNAP = ("box", "box+point", "neighbour")
 WITHOUT_MODEL = ("carried", "carried-demons")
 
 KINDS = tuple(kind + suffix for suffix in ("", UNZOOMED) for kind in (*DRAWN, *OF_NEIGHBOUR))
@@ -55,8 +56,9 @@ class PromptsProtocol(Protocol):
     (the deepest point; of three masks the one with the best predicted IoU), ``box+point``, ``neighbour`` (the next
     slice's truth carried onto this one by our warp, as mask logits and its box), ``carried`` (that carried mask itself)
     and ``carried-demons`` (carried by SimpleITK's diffeomorphic demons on the same frames instead); each in a zoomed
-    frame, and with ``-unzoomed`` in the full frame. 2D images have no next slice and so only the first three. Seconds
-    are for the decoding or the carrying; those of the encoding are in the cases as ``encode_seconds``.
+    frame, and with ``-unzoomed`` in the full frame. All but ``point`` are asked as the panel's Snap asks. 2D images have
+    no next slice and so only the first three. Seconds are for the decoding or the carrying; those of the encoding are in
+    the cases as ``encode_seconds``.
 
     The confidence of a mask is the model's predicted IoU: ``confidence_spearman`` ranks it against true Dice, kind by
     kind (null where no model took part), and ``predicted_iou_spearman`` against true IoU, also over all kinds at once.
@@ -125,7 +127,7 @@ def _records(
     count = len(frames.questions)
     start = time.perf_counter()
     # Computed here once, so that no kind is charged with it.
-    if any("box" in kind for kind in kinds):
+    if any(kind in AS_SNAP for kind in kinds):
         _ = frames.views
     elif any(kind not in WITHOUT_MODEL for kind in kinds):
         _ = frames.embeddings
@@ -164,10 +166,8 @@ def _answer(kind: str, frames: PromptFrames, bench: Workbench) -> Answers:
         prompts = Prompts(points, labels, frames.boxes() if "box" in kind else None)
     if kind == "point":  # ambiguous, so the model is asked for three masks, as its authors do
         answer = best_of(bench.predictor.decode(frames.embeddings, prompts, multimask=True))
-    elif "box" in kind:  # as the panel's Snap asks
-        answer = decode_views(bench.predictor, frames.views, prompts)
     else:
-        answer = bench.predictor.decode(frames.embeddings, prompts)
+        answer = decode_views(bench.predictor, frames.views, prompts)
     masks = frames.restored(answer.logits, outside=_BACKGROUND_LOGIT, threshold=0.0)
     return Answers(masks, answer.predicted_iou[:, 0].tolist())
 
