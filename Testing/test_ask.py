@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.propagate.ask import Questioner, RefinerSettings
-from MedPerSAMLib.core.propagate.refiner import Calibration, SamRefiner
+from MedPerSAMLib.core.propagate.refiner import UNFUSED_WEIGHT, Calibration, SamRefiner, calibrate
 from MedPerSAMLib.core.session import VolumeSession
 from MedPerSAMLib.sample import REFERENCE_SLICE
 from MedPerSAMLib.services.models.load import load_predictor
@@ -77,6 +77,16 @@ def test_sams_three_masks_are_asked_for_only_where_the_outline_is_rough(asked, a
     assert dice(found.log_odds > 0, mask) > 0.8
     questioner.ask_by_box(index, mask)
     assert several == [alternatives, True]
+
+
+def test_sam_is_believed_as_far_as_it_repairs_or_by_half_without_fusion(asked):
+    index, mask, _ = asked[1][0]
+    fused, halved = (
+        calibrate(asked[0](), index, mask, RefinerSettings(fusion=fusion), seed=0) for fusion in (True, False)
+    )
+    assert halved.weight == UNFUSED_WEIGHT and halved.sharpness == fused.sharpness
+    nothing = calibrate(asked[0](), index, ~mask, RefinerSettings(), seed=0)
+    assert fused.weight > nothing.weight, "the surroundings of an organ are no structure that SAM repairs"
 
 
 def test_features_tell_the_annotated_structure_from_others_and_from_its_surroundings(asked):

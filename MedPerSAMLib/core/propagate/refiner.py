@@ -18,6 +18,9 @@ from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.propagate.ask import Answer, Questioner, RefinerSettings
 from MedPerSAMLib.core.propagate.chain import Question, Said
 
+UNFUSED_WEIGHT = 0.5
+"""Of SAM's log-odds where they are not weighed by what SAM repairs."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -59,7 +62,7 @@ def calibrate(
     }
     best = min(left, key=left.get)
     if not settings.fusion:
-        return Calibration(best, 0.5)
+        return Calibration(best, UNFUSED_WEIGHT)
     repaired = harm / max(harm + left[best], 1e-6)
     return Calibration(best, settings.weight * 2 * max(0.0, repaired - 0.25))
 

@@ -1,7 +1,7 @@
 """A slow and careful answer for single slices: three mirrored views of a frame, asked twice, and the mean of what they say.
 
 On generated images (``Testing.benchmarks.views``) each of the two steps makes boxes more accurate, and all together take
-nearly four times as long: too long for the many slices of a propagation, whose carried masks a second pass makes worse.
+nearly four times as long: too long for the many slices of a propagation.
 """
 
 from __future__ import annotations
