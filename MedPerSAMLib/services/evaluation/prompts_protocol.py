@@ -21,8 +21,8 @@ from MedPerSAMLib.services.evaluation.workbench import Workbench
 if TYPE_CHECKING:
     from MedPerSAMLib.services.evaluation.prompt_frames import PromptFrames
 
-SHARPNESS = 2.0
-"""Logit of a sure pixel in a mask prompt; on generated images none of 1 to 10 is better (``Testing.benchmarks.views``)."""
+SHARPNESS = 1.0
+"""Logit of a sure pixel in a mask prompt: of 1 to 10 the best on generated images, by little (``Testing.benchmarks.views``)."""
 
 UNZOOMED = "-unzoomed"
 DRAWN = ("box", "point", "box+point")
