@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from MedPerSAMLib.core.methods import med_persam
 from MedPerSAMLib.core.methods.matcher import Matcher
 from MedPerSAMLib.core.methods.med_persam import MedPerSAM, Settings
 from MedPerSAMLib.core.methods.persam import PerSAM
 from MedPerSAMLib.core.methods.way_back import WayBack
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.progress import CallbackProgress, Progress
-from MedPerSAMLib.core.propagate.ask import Answer
+from MedPerSAMLib.core.propagate.ask import Answer, Questioner
 from MedPerSAMLib.core.propagate.chain import Said
 from MedPerSAMLib.core.propagate.step import StepSettings
 from MedPerSAMLib.core.propagate.transfer import ImagePair, TransferSettings, expected_dice, working_image
@@ -154,6 +155,28 @@ def test_the_way_back_finds_the_annotation_from_the_right_place_only():
         WayBack(Matcher(), session, CallbackProgress(is_cancelled=lambda: True)).finds(0, grid, grid.mask_from_native(RIGHT))
 
 
+def _session(target):
+    return ImageSession(
+        IMAGE, ANNOTATED, [target], load_predictor("tiny", "cpu").predictor, load_warp(weights_path("warp"))
+    )
+
+
+def test_images_are_asked_about_as_often_as_the_transfer_says(monkeypatch):
+    asked = []
+
+    class Listening(Questioner):
+        def __init__(self, predictor, embedder, grid, spacing, settings, seed):
+            asked.append((settings.rounds, settings.alternatives))
+            super().__init__(predictor, embedder, grid, spacing, settings, seed)
+
+    monkeypatch.setattr(med_persam, "Questioner", Listening)
+    settings = Settings(likeness=False, matching=False)
+    look = dataclasses.replace(settings.carry.look, steps=20)
+    carry = dataclasses.replace(settings.carry, look=look, rounds=0)
+    MedPerSAM(dataclasses.replace(settings, carry=carry)).transfer(_session(IMAGE), Progress())
+    assert set(asked) == {(0, True)} != {(settings.refine.rounds, settings.refine.alternatives)}
+
+
 @pytest.mark.parametrize("finder", [Matcher, PerSAM])
 def test_transfer_weighs_what_others_find(monkeypatch, finder):
     elsewhere, asked = _disc(14, 14, 12), []
@@ -168,9 +191,7 @@ def test_transfer_weighs_what_others_find(monkeypatch, finder):
     look = dataclasses.replace(settings.carry.look, steps=20)
     quick = dataclasses.replace(settings.carry, look=look, returning=0.0)
     target = np.where(elsewhere, IMAGE.max(), IMAGE.min()).astype(np.float32)
-    session = ImageSession(
-        IMAGE, ANNOTATED, [target], load_predictor("tiny", "cpu").predictor, load_warp(weights_path("warp"))
-    )
+    session = _session(target)
     alone = MedPerSAM(dataclasses.replace(settings, carry=quick, matching=False)).transfer(session, Progress())[0]
     assert not asked
     (result,) = MedPerSAM(dataclasses.replace(settings, carry=quick)).transfer(session, Progress())

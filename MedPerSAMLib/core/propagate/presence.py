@@ -28,7 +28,7 @@ class PresenceSettings:
             that runs on.
         features: per contrast of SAM's features, mean of the slice and the one before. It is not taken relative to the annotated
             slice's: features that hardly tell the structure from its surroundings there say little anywhere. This and the level
-            were chosen by the Dice on the five labelled sets; chosen on four, they changed the fifth's by -0.004 to +0.010.
+            were chosen by the Dice on the five labelled sets; generated abdomens would choose more (``Testing.benchmarks.presence``).
         features_level: part of the annotated slice's contrast that speaks neither for presence nor against it.
         most, least: bounds of one slice's log-odds: no slice says much more than "probably".
         tolerance: how far the running sum may fall before the chain is stopped.

@@ -28,7 +28,9 @@ UNZOOMED = "-unzoomed"
 DRAWN = ("box", "point", "box+point")
 OF_NEIGHBOUR = ("neighbour", "carried", "carried-demons")
 NEEDING_WARP = ("neighbour", "carried")
-AS_SNAP = ("box", "box+point", "neighbour")
+IN_VIEWS = ("box", "box+point", "neighbour")
+"""Kinds that are asked about in the three mirrored views in which the panel's Snap asks."""
+
 WITHOUT_MODEL = ("carried", "carried-demons")
 
 KINDS = tuple(kind + suffix for suffix in ("", UNZOOMED) for kind in (*DRAWN, *OF_NEIGHBOUR))
@@ -56,7 +58,7 @@ class PromptsProtocol(Protocol):
     (the deepest point; of three masks the one with the best predicted IoU), ``box+point``, ``neighbour`` (the next
     slice's truth carried onto this one by our warp, as mask logits and its box), ``carried`` (that carried mask itself)
     and ``carried-demons`` (carried by SimpleITK's diffeomorphic demons on the same frames instead); each in a zoomed
-    frame, and with ``-unzoomed`` in the full frame. All but ``point`` are asked as the panel's Snap asks. 2D images have
+    frame, and with ``-unzoomed`` in the full frame. All but ``point`` are asked about in Snap's three views. 2D images have
     no next slice and so only the first three. Seconds are for the decoding or the carrying; those of the encoding are in
     the cases as ``encode_seconds``.
 
@@ -127,7 +129,7 @@ def _records(
     count = len(frames.questions)
     start = time.perf_counter()
     # Computed here once, so that no kind is charged with it.
-    if any(kind in AS_SNAP for kind in kinds):
+    if any(kind in IN_VIEWS for kind in kinds):
         _ = frames.views
     elif any(kind not in WITHOUT_MODEL for kind in kinds):
         _ = frames.embeddings
@@ -164,10 +166,10 @@ def _answer(kind: str, frames: PromptFrames, bench: Workbench) -> Answers:
     else:
         points, labels = frames.points() if "point" in kind else (None, None)
         prompts = Prompts(points, labels, frames.boxes() if "box" in kind else None)
-    if kind == "point":  # ambiguous, so the model is asked for three masks, as its authors do
-        answer = best_of(bench.predictor.decode(frames.embeddings, prompts, multimask=True))
-    else:
+    if kind in IN_VIEWS:
         answer = decode_views(bench.predictor, frames.views, prompts)
+    else:  # a point is ambiguous, so the model is asked for three masks, as its authors do
+        answer = best_of(bench.predictor.decode(frames.embeddings, prompts, multimask=True))
     masks = frames.restored(answer.logits, outside=_BACKGROUND_LOGIT, threshold=0.0)
     return Answers(masks, answer.predicted_iou[:, 0].tolist())
 
