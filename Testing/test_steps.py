@@ -127,33 +127,22 @@ def test_chains_share_the_slices_between_two_annotations_and_stop_at_the_range()
     assert set(layout.pairs()[:2]) <= {(5, 6), (6, 5), (5, 4), (4, 5), (8, 7), (7, 8), (8, 9), (9, 8)}
 
 
-class _Arrives:
-    """A chain that finds a disc of a given size on the annotated slice that it comes to; or none, for a size of 0."""
-
-    def __init__(self, size):
-        self._size = size
-
-    def arrival(self, annotated):
-        return Link(max(annotated), _disc(40, 40, self._size)) if self._size else None
-
-
 class _Still:
-    """Parts whose fields leave everything where it is."""
+    """Fields that leave everything where it is."""
 
-    class fields:
-        carry = staticmethod(lambda soft, source, target: soft)
-        has = staticmethod(lambda pairs: True)
+    carry = staticmethod(lambda soft, source, target: soft)
+    has = staticmethod(lambda pairs: True)
 
 
 def test_drift_is_taken_back_the_more_the_nearer_to_the_annotation_that_showed_it():
     annotated = {2: _disc(40, 40, 20), 6: _disc(40, 40, 10)}
-    corrections = drift_corrections(_Still(), _Arrives(12), (3, 4, 5), annotated, 3.0, 4.0)
+    corrections = drift_corrections(_Still(), Link(6, _disc(40, 40, 12)), (3, 4, 5), annotated, 3.0, 4.0)
     border = [corrections[index][40, 51] for index in (3, 4, 5)]
     assert 0 > border[0] > border[1] > border[2] > -2.5 and abs(border[0]) < 0.05
     assert all(np.abs(c).max() <= 4 for c in corrections.values())
-    grown = drift_corrections(_Still(), _Arrives(8), (3, 4, 5), annotated, 3.0, 4.0)
+    grown = drift_corrections(_Still(), Link(6, _disc(40, 40, 8)), (3, 4, 5), annotated, 3.0, 4.0)
     assert grown[5][40, 49] > 0
-    assert drift_corrections(_Still(), _Arrives(0), (3, 4, 5), annotated, 3.0, 4.0) == {}
+    assert drift_corrections(_Still(), None, (3, 4, 5), annotated, 3.0, 4.0) == {}
 
 
 class _Plain:
@@ -165,7 +154,7 @@ class _Plain:
 
 def test_a_chain_from_a_tip_has_a_say_near_the_tip_only():
     large, tip = _disc(40, 40, 20), _disc(40, 40, 5)
-    parts = ChainParts(np.zeros((7, 80, 80)), _Still.fields, _Plain(), 0.0, None, StepSettings(), None, 4.0)
+    parts = ChainParts(np.zeros((7, 80, 80)), _Still(), _Plain(), 0.0, None, StepSettings(), None, 4.0)
     grid, reference = WorkingGrid.of((80, 80), (1.0, 1.0)), Reference({0: large, 6: tip})
     layout = Layout.of(range(7), reference.masks)
     found = run_chains(Sides(layout, lambda _known: parts), layout, grid, reference, 7, 0.0, Progress()).mask
@@ -200,7 +189,7 @@ def test_a_refiner_that_always_finds_something_does_not_hold_a_structure_beyond_
     for support in (0.3, 0.0):
         step = StepSettings(support=support)
         parts = ChainParts(
-            np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(3), 0.5, _always_finds, step, None, 4.0
+            np.zeros((7, 80, 80)), _Still(), _LooksUntil(3), 0.5, _always_finds, step, None, 4.0
         )
         layout = Layout.of(range(7), reference.masks)
         sides = Sides(layout, lambda _known, parts=parts: parts)
@@ -220,7 +209,7 @@ def test_both_directions_ask_their_refiner_together(at_once, together):
         return _always_finds(questions)
 
     parts = ChainParts(
-        np.zeros((7, 80, 80)), _Still.fields, _LooksUntil(9), 0.5, refiner, StepSettings(), None, 4.0, at_once
+        np.zeros((7, 80, 80)), _Still(), _LooksUntil(9), 0.5, refiner, StepSettings(), None, 4.0, at_once
     )
     layout = Layout.of(range(7), {2: disc})
     grid = WorkingGrid.of((80, 80), (1.0, 1.0))

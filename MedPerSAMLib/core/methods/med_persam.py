@@ -29,7 +29,8 @@ from MedPerSAMLib.core.propagate.distinct import distinct_looks
 from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.likeness import Likeness, Window, annotated_windows, image_features
 from MedPerSAMLib.core.propagate.local_part import Belief, LocalPart
-from MedPerSAMLib.core.propagate.merge import MeetingSettings, run_chains
+from MedPerSAMLib.core.propagate.meeting import MeetingSettings
+from MedPerSAMLib.core.propagate.merge import run_chains
 from MedPerSAMLib.core.propagate.presence import PresenceSettings
 from MedPerSAMLib.core.propagate.recognise import recognised
 from MedPerSAMLib.core.propagate.refiner import Calibration, SamRefiner, calibrate

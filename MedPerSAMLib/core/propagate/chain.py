@@ -157,6 +157,7 @@ class Chain:
         largest: annotated slice with the largest mask, by which the structure's presence is judged: seen from its tip, a
             structure would never seem to end.
         largest_mask: (rows, columns) bool of that slice.
+        tapers: whether the structure is expected to taper along the chain, as it does from a correction to its end.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class Chain:
         targets: Sequence[int],
         largest: int,
         largest_mask: np.ndarray,
+        tapers: bool = False,
     ) -> None:
         self._parts, self._start, self._targets = parts, start, list(targets)
         self._index, self._mask = start, mask
@@ -174,7 +176,7 @@ class Chain:
         self._reference = sight(parts, largest, largest_mask, largest_mask)
         settings = parts.presence or PresenceSettings(tolerance=float("inf"))
         seen = self._reference if start == largest else sight(parts, start, mask, mask)
-        self._tracker = PresenceTracker(self._reference, seen, settings)
+        self._tracker = PresenceTracker(self._reference, seen, settings, tapers)
         self.ended = not self._targets
 
     def question(self) -> Question | None:
@@ -227,27 +229,37 @@ class Chain:
         """The mask carried to a neighbouring slice; None where nothing is left of it."""
         parts = self._parts
         carried = parts.fields.carry(self._mask, self._index, target) > 0.5
-        if np.count_nonzero(carried) < LEAST_PIXELS:
-            return None
-        margin = int(np.ceil(min(parts.step.growth_share * radius(carried), parts.step.growth * parts.step_pixels))) + 4
-        return Question(target, carried, window_around(carried, margin))
+        return self.question_about(target, carried)
 
-    def _follow(self, question: Question, said: Said = NOTHING_SAID) -> Link | None:
+    def question_about(self, index: int, mask: np.ndarray) -> Question | None:
+        """What is to be known about a (rows, columns) bool mask on a slice; None where too little of it is left."""
+        if np.count_nonzero(mask) < LEAST_PIXELS:
+            return None
+        step, step_pixels = self._parts.step, self._parts.step_pixels
+        margin = int(np.ceil(min(step.growth_share * radius(mask), step.growth * step_pixels))) + 4
+        return Question(index, mask, window_around(mask, margin))
+
+    def corrected(self, question: Question, said: Said = NOTHING_SAID) -> np.ndarray:
+        """The (rows, columns) bool mask that a carried mask, the appearance and the refiner's answer agree on, possibly empty."""
         parts, (target, carried, window) = self._parts, question
-        evidence, signs = [], dict(said.signs)
+        evidence = []
         if parts.appearance_weight:
             evidence.append(parts.appearance_weight * parts.appearance.log_odds(target, window))
         if said.log_odds is not None:
             evidence.append(self._support(target, carried) * said.log_odds)
-        mask = carried
-        if evidence:
-            mask = np.zeros_like(carried)
-            mask[window], _ = correct(carried[window], evidence, parts.step_pixels, parts.step)
+        if not evidence:
+            return carried
+        mask = np.zeros_like(carried)
+        mask[window], _ = correct(carried[window], evidence, parts.step_pixels, parts.step)
+        return mask
+
+    def _follow(self, question: Question, said: Said = NOTHING_SAID) -> Link | None:
+        parts, (target, carried, _) = self._parts, question
+        mask = self.corrected(question, said)
         if np.count_nonzero(mask) < LEAST_PIXELS:
             return None
         back = parts.fields.carry(mask, target, self._index) > 0.5
-        signs["cycle"] = dice(back, self._mask)
-        signs["kept"] = dice(mask, carried)
+        signs = {**said.signs, "cycle": dice(back, self._mask), "kept": dice(mask, carried)}
         return Link(target, mask, signs=signs)
 
     def _support(self, target: int, carried: np.ndarray) -> float:

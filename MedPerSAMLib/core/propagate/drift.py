@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from MedPerSAMLib.core.propagate.chain import Chain, ChainParts
+from MedPerSAMLib.core.propagate.chain import Fields, Link
 from MedPerSAMLib.core.propagate.step import outline_distance
 
 
 def drift_corrections(
-    parts: ChainParts,
-    chain: Chain,
+    fields: Fields,
+    arrival: Link | None,
     run: tuple[int, ...],
     annotated: Mapping[int, np.ndarray],
     power: float,
@@ -24,8 +24,8 @@ def drift_corrections(
     the chain had come, to a power: nothing at the start, where the chain was right.
 
     Args:
-        parts: what the chain works with.
-        chain: after its last step.
+        fields: carry what is taken back from slice to slice.
+        arrival: the chain's result on that slice; None where it arrives nowhere.
         run: the slices that it was to visit.
         annotated: slice -> (rows, columns) bool, non-empty.
         power: of the part of the way.
@@ -35,7 +35,6 @@ def drift_corrections(
         slice of the run -> (rows, columns) float32 pixels by which the outline moves outward; nothing for a chain that
         arrives nowhere.
     """
-    arrival = chain.arrival(annotated)
     if arrival is None:
         return {}
     source = arrival.index
@@ -43,7 +42,7 @@ def drift_corrections(
     corrections = {}
     for number in range(len(run), 0, -1):
         target = run[number - 1]
-        outward, inward = (parts.fields.carry(np.maximum(part, 0), source, target) for part in (gap, -gap))
+        outward, inward = (fields.carry(np.maximum(part, 0), source, target) for part in (gap, -gap))
         gap, source = outward - inward, target
         corrections[target] = (number / (len(run) + 1)) ** power * gap
     return corrections

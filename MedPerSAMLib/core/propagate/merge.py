@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,32 +13,15 @@ from MedPerSAMLib.core.propagate.chain import NOTHING_SAID, Chain, ChainParts, F
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.drift import drift_corrections
-from MedPerSAMLib.core.propagate.layout import Layout
+from MedPerSAMLib.core.propagate.layout import Layout, Run
+from MedPerSAMLib.core.propagate.meeting import MeetingSettings, arrival_error, chain_share
+from MedPerSAMLib.core.propagate.second_look import second_looks
 from MedPerSAMLib.core.propagate.sides import Sides
 from MedPerSAMLib.core.propagate.step import FAR, outline_distance
 from MedPerSAMLib.core.task import Propagation, Reference
 from MedPerSAMLib.core.warp.fields import BATCH
 
 _FOLLOWING = "following the structure"
-
-
-@dataclass(frozen=True)
-class MeetingSettings:
-    """How two chains share the slices between their annotated slices [V].
-
-    A chain's errors add up, and fast; and one that starts from a structure's tip is too small for many slices, because it
-    cannot grow as fast as a structure that it enters there. Six hippocampus and four heart volumes set the figures.
-
-    Attributes:
-        power: a chain counts by this power of its annotation's radius, relative to the largest's, over its steps so far.
-        drift: where a chain arrives at the other annotation, its error there is taken back from its outlines, in the
-            part of the way that they had come, to this power; infinity takes nothing back.
-        most_drift: bound of what is taken back, working pixels.
-    """
-
-    power: float = 3.0
-    drift: float = 3.0
-    most_drift: float = 4.0
 
 
 def run_chains(
@@ -62,7 +44,15 @@ def run_chains(
     largest = layout.largest
     chains = [
         sides.of(run).chains.get(run)
-        or Chain(sides.of(run).parts, run[0], layout.masks[run[0]], run[1], largest, layout.masks[largest])
+        or Chain(
+            sides.of(run).parts,
+            run[0],
+            layout.masks[run[0]],
+            run[1],
+            largest,
+            layout.masks[largest],
+            tapers=run[0] != largest and not layout.between.intersection(run[1]),
+        )
         for run in layout.runs
     ]
     fields = sides.of(layout.runs[0]).parts.fields
@@ -144,6 +134,10 @@ class _Blend:
         self.distance[link.index] += part * (outline_distance(link.mask) + correction - self.distance[link.index])
         self.confidence[link.index] += part * (sure - self.confidence[link.index])
 
+    def correct(self, index: int, mask: np.ndarray, share: float) -> None:
+        """Move a slice's outline towards that of a (rows, columns) bool mask, by ``share`` of the way."""
+        self.distance[index] += share * (outline_distance(mask) - self.distance[index])
+
     def fix(self, index: int, mask: np.ndarray) -> None:
         """Set an annotated slice."""
         self.distance[index] = outline_distance(mask)
@@ -171,7 +165,9 @@ def _together(
     largest = radius(layout.masks[layout.largest])
     for (start, run), chain in zip(layout.runs, chains):
         parts, links = sides.of((start, run)).parts, chain.finish()
-        corrections = drift_corrections(parts, chain, run, layout.masks, meeting.drift, meeting.most_drift)
+        arrival = chain.arrival(layout.masks)
+        error = arrival_error(arrival, layout.masks)
+        corrections = drift_corrections(parts.fields, arrival, run, layout.masks, meeting.drift, meeting.most_drift)
         finished[list(run)] = True
         mask = layout.masks[start]
         kept = [link for link in links if link.present or link.index in layout.between]
@@ -183,10 +179,13 @@ def _together(
             blend.note(link.index, {**link.signs, "presence": link.evidence})
         for number, link in enumerate(kept):
             sure = slice_confidence(link.signs, link.evidence)
-            share = sure / (1 + number) * radius(mask) / largest
+            share = 1.0
             if link.index in layout.between:
-                share *= (radius(mask) / largest / (1 + number)) ** (meeting.power - 1)
-            blend.add(link, sure, share, corrections.get(link.index, 0.0))
+                share = chain_share(radius(mask) / largest, error, (1 + number) / (1 + len(run)), meeting)
+            blend.add(link, sure, sure * share, corrections.get(link.index, 0.0))
+    if meeting.second_look:
+        for index, mask in _looked_again(sides, layout, chains, blend, progress):
+            blend.correct(index, mask, meeting.second_look)
     for index, mask in layout.masks.items():
         blend.fix(index, mask)
         finished[index] = True
@@ -199,3 +198,20 @@ def _together(
         if index not in reference.masks:
             progress.slice_done(int(index), found[index], float(confidence[index]))
     return Propagation(found, confidence, found.any(axis=(1, 2)), finished, (), blend.details)
+
+
+def _looked_again(
+    sides: Sides, layout: Layout, chains: Sequence[Chain], blend: _Blend, progress: Progress
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Slices between annotated ones and what a second look makes of their common outlines, side by side."""
+    common = {index: blend.distance[index] > 0 for index in layout.between if blend.present[index]}
+    asked: dict[int, tuple[Run, Chain]] = {}
+    for run, chain in zip(layout.runs, chains):
+        if layout.between.intersection(run[1]):
+            asked[id(sides.of(run))] = run, chain
+    for run, chain in asked.values():
+        side = sides.of(run)
+        here = {
+            index: mask for index, mask in common.items() if sides.of((layout.largest, (index,))) is side
+        }
+        yield from second_looks(side.parts, chain, here, progress)
