@@ -6,11 +6,10 @@ import pytest
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.overlap import dice
 from MedPerSAMLib.core.progress import Progress
-from MedPerSAMLib.core.propagate.chain import ChainParts, Link, Said
+from MedPerSAMLib.core.propagate.chain import ChainParts, Said
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.distinct import distinct_looks, distinctness
-from MedPerSAMLib.core.propagate.drift import drift_corrections
 from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.merge import run_chains
 from MedPerSAMLib.core.propagate.place import PlaceSettings, place_outline
@@ -50,6 +49,15 @@ def test_parts_that_do_not_touch_the_carried_mask_are_dropped():
     evidence = np.where(_disc(20, 20, 8) | _disc(60, 60, 10), 3.0, -3.0).astype(np.float32)
     mask, _ = correct(carried, [evidence], 200.0, StepSettings(growth_share=50.0))
     assert not mask[55:65, 55:65].any() and mask[20, 20]
+
+
+def test_what_grows_again_beyond_a_correction_is_a_leak():
+    for tapers, followed in ((False, True), (True, False)):
+        tracker = PresenceTracker(Sight(1000, 0.8), Sight(250, 0.8), PresenceSettings(), tapers)
+        seen = [tracker.see(Sight(area, 0.7)) for area in (240, 450, 600, 600)]
+        assert seen[0] > 0 and (seen[-1] > 0) == followed
+    steady = PresenceTracker(Sight(1000, 0.8), Sight(250, 0.8), PresenceSettings(), True)
+    assert min(steady.see(Sight(area, 0.8)) for area in (240, 255, 245, 260)) > 0
 
 
 def _tracker(**changes):
@@ -97,7 +105,7 @@ def test_one_doubtful_slice_does_not_end_a_chain():
 
 
 def test_confidence_falls_with_each_sign_and_absence_is_least_sure_at_the_end():
-    good = {"cycle": 0.95, "contrast": 1.0, "predicted_iou": 0.9}
+    good = {"cycle": 0.95, "contrast": 1.0, "predicted_iou": 0.9, "agreement": 0.95}
     whole = slice_confidence(good, 1.0)
     assert all(slice_confidence({**good, name: 0.3}, 1.0) < whole for name in good)
     assert slice_confidence(good, -2.0) < whole
@@ -132,36 +140,6 @@ class _Still:
 
     carry = staticmethod(lambda soft, source, target: soft)
     has = staticmethod(lambda pairs: True)
-
-
-def test_drift_is_taken_back_the_more_the_nearer_to_the_annotation_that_showed_it():
-    annotated = {2: _disc(40, 40, 20), 6: _disc(40, 40, 10)}
-    corrections = drift_corrections(_Still(), Link(6, _disc(40, 40, 12)), (3, 4, 5), annotated, 3.0, 4.0)
-    border = [corrections[index][40, 51] for index in (3, 4, 5)]
-    assert 0 > border[0] > border[1] > border[2] > -2.5 and abs(border[0]) < 0.05
-    assert all(np.abs(c).max() <= 4 for c in corrections.values())
-    grown = drift_corrections(_Still(), Link(6, _disc(40, 40, 8)), (3, 4, 5), annotated, 3.0, 4.0)
-    assert grown[5][40, 49] > 0
-    assert drift_corrections(_Still(), None, (3, 4, 5), annotated, 3.0, 4.0) == {}
-
-
-class _Plain:
-    """An appearance that tells nothing."""
-
-    def contrast(self, index, mask):
-        return 0.5
-
-
-def test_a_chain_from_a_tip_has_a_say_near_the_tip_only():
-    large, tip = _disc(40, 40, 20), _disc(40, 40, 5)
-    parts = ChainParts(np.zeros((7, 80, 80)), _Still(), _Plain(), 0.0, None, StepSettings(), None, 4.0)
-    grid, reference = WorkingGrid.of((80, 80), (1.0, 1.0)), Reference({0: large, 6: tip})
-    layout = Layout.of(range(7), reference.masks)
-    found = run_chains(Sides(layout, lambda _known: parts), layout, grid, reference, 7, 0.0, Progress()).mask
-    areas = found.sum(axis=(1, 2))
-    assert dice(found[3], reference.masks[0]) > 0.9
-    assert areas[3] > areas[4] > areas[5] > areas[6]
-    assert all((found[i] == mask).all() for i, mask in reference.masks.items())
 
 
 class _LooksUntil:

@@ -21,10 +21,15 @@ from Testing.benchmarks.phantoms import open_phantom, structures
 
 CANDIDATES: tuple[Mapping[str, float], ...] = (
     EXPONENTS,
+    {"cycle": 1.0, "contrast": 0.25, "predicted_iou": 1.0},
     {"cycle": 1.0, "contrast": 0.25},
     {"cycle": 1.0, "contrast": 0.5, "predicted_iou": 1.0},
-    {"cycle": 0.5, "contrast": 0.25, "predicted_iou": 1.0},
     {"cycle": 1.0, "contrast": 0.25, "predicted_iou": 2.0},
+    {"cycle": 0.5, "contrast": 0.25, "predicted_iou": 1.0},
+    {"cycle": 1.0, "contrast": 0.25, "predicted_iou": 1.0, "agreement": 0.1},
+    {"cycle": 0.5, "contrast": 0.25, "predicted_iou": 1.0, "agreement": 0.25},
+    {"cycle": 0.75, "contrast": 0.25, "predicted_iou": 1.0, "agreement": 0.1},
+    {"cycle": 0.25, "contrast": 0.25, "predicted_iou": 1.0, "agreement": 0.25},
     {"cycle": 1.0, "contrast": 0.25, "predicted_iou": 1.0, "agreement": 0.25},
     {"cycle": 1.0, "contrast": 0.25, "predicted_iou": 1.0, "agreement": 0.5},
 )

@@ -32,7 +32,7 @@ class MeetingSettings:
     growth: float = 2.0
     least_error: float = 0.02
     drift: float = 3.0
-    most_drift: float = 4.0
+    most_drift: float = 8.0
     second_look: float = 0.5
 
 
