@@ -13,7 +13,7 @@ from MedPerSAMLib.core.propagate.chain import NOTHING_SAID, Chain, ChainParts, F
 from MedPerSAMLib.core.propagate.cleanup import smooth_across, touching_references
 from MedPerSAMLib.core.propagate.confidence import absence_confidence, slice_confidence
 from MedPerSAMLib.core.propagate.drift import drift_corrections
-from MedPerSAMLib.core.propagate.layout import Layout, Run
+from MedPerSAMLib.core.propagate.layout import Layout
 from MedPerSAMLib.core.propagate.meeting import MeetingSettings, arrival_error, chain_share
 from MedPerSAMLib.core.propagate.second_look import second_looks
 from MedPerSAMLib.core.propagate.sides import Sides
@@ -205,13 +205,10 @@ def _looked_again(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Slices between annotated ones and what a second look makes of their common outlines, side by side."""
     common = {index: blend.distance[index] > 0 for index in layout.between if blend.present[index]}
-    asked: dict[int, tuple[Run, Chain]] = {}
+    one_of_each = {}
     for run, chain in zip(layout.runs, chains):
         if layout.between.intersection(run[1]):
-            asked[id(sides.of(run))] = run, chain
-    for run, chain in asked.values():
-        side = sides.of(run)
-        here = {
-            index: mask for index, mask in common.items() if sides.of((layout.largest, (index,))) is side
-        }
+            one_of_each[id(sides.of(run))] = sides.of(run), chain
+    for side, chain in one_of_each.values():
+        here = {index: mask for index, mask in common.items() if sides.of((layout.largest, (index,))) is side}
         yield from second_looks(side.parts, chain, here, progress)

@@ -31,8 +31,8 @@ class PresenceSettings:
             were chosen by the Dice on the five labelled sets; generated abdomens would choose more (``Testing.benchmarks.presence``).
         features_level: part of the annotated slice's contrast that speaks neither for presence nor against it.
         regrowth: lost per natural logarithm of the area on the slice before, relative to the chain's smallest so far, where the chain
-            leads from a correction to the structure's end: there it tapers, and what grows again is a leak. Over all labelled
-            sets every value from 0.5 to 10 gained or changed nothing.
+            leads from a correction to the structure's end: there it tapers, and what grows again is a leak. Chosen by the
+            corrections of the labelled sets (protocol ``correction``).
         most, least: bounds of one slice's log-odds: no slice says much more than "probably".
         tolerance: how far the running sum may fall before the chain is stopped.
     """
