@@ -5,7 +5,7 @@ import pytest
 
 from MedPerSAMLib.core.grid import WorkingGrid
 from MedPerSAMLib.core.overlap import dice
-from MedPerSAMLib.core.progress import Progress
+from MedPerSAMLib.core.progress import CallbackProgress, Progress
 from MedPerSAMLib.core.propagate.chain import Chain, ChainParts, Link, Said
 from MedPerSAMLib.core.propagate.drift import drift_corrections
 from MedPerSAMLib.core.propagate.layout import Layout
@@ -15,6 +15,7 @@ from MedPerSAMLib.core.propagate.second_look import second_looks
 from MedPerSAMLib.core.propagate.sides import Sides
 from MedPerSAMLib.core.propagate.step import StepSettings
 from MedPerSAMLib.core.task import Reference
+from MedPerSAMLib.errors import Cancelled
 
 ROWS, COLUMNS = np.mgrid[:80, :80]
 
@@ -98,6 +99,16 @@ def test_a_second_look_repairs_common_outlines_and_leaves_alone_what_is_empty(at
     assert asked == together and sorted(found) == [2, 3, 4]
     assert all(dice(mask, truth[2]) > dice(outlines[4], truth[2]) + 0.02 for mask in found.values())
     assert not list(second_looks(_parts(), chain, outlines, Progress()))
+
+
+def test_a_second_look_hears_a_cancel_before_each_batch():
+    asked, truth = [], {index: _disc(40, 40, 14) for index in range(7)}
+    parts = _parts(_knows(truth, asked), at_once=2)
+    chain = Chain(parts, 1, _disc(40, 40, 15), [2, 3, 4], 1, _disc(40, 40, 15))
+    progress = CallbackProgress(is_cancelled=lambda: bool(asked))
+    with pytest.raises(Cancelled):
+        list(second_looks(parts, chain, {index: _disc(40, 40, 15) for index in (2, 3, 4)}, progress))
+    assert asked == [[2, 3]]
 
 
 def test_slices_between_annotations_are_looked_at_again_and_no_others():

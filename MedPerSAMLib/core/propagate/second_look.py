@@ -22,17 +22,20 @@ def second_looks(
         parts: of the side on which the slices lie; without a refiner there is nothing more to be learned.
         chain: one of that side.
         outlines: slice -> (rows, columns) bool on the working grid.
-        progress: told of each batch; hears a cancel.
+        progress: hears a cancel before each batch.
 
     Yields:
         slice, (rows, columns) bool, not empty.
+
+    Raises:
+        Cancelled: the user asked for it.
     """
     if parts.refiner is None:
         return
     asked = [chain.question_about(index, mask) for index, mask in sorted(outlines.items())]
     questions = [question for question in asked if question is not None]
     for start in range(0, len(questions), parts.at_once):
-        progress.step("looking again between annotated slices", start, len(questions))
+        progress.check()
         some = questions[start : start + parts.at_once]
         for question, said in zip(some, parts.refiner(some), strict=True):
             mask = chain.corrected(question, said)
