@@ -76,6 +76,14 @@ def _parts(refiner=None, at_once=8):
     return ChainParts(np.zeros((7, 80, 80)), _Still(), _Plain(), 0.0, refiner, StepSettings(), None, 4.0, at_once)
 
 
+def test_a_structure_tapers_from_a_correction_outward_only():
+    masks = {5: _disc(40, 40, 15), 9: _disc(40, 40, 5), 12: _disc(40, 40, 8)}
+    whole, part = Layout.of(range(16), masks), Layout.of(range(7, 16), masks)
+    assert [run for run in whole.runs if whole.tapers(run)] == [(12, (13, 14, 15))]
+    # A range that ends between two annotations: towards the largest the structure grows.
+    assert (9, (8, 7)) in part.runs and [run for run in part.runs if part.tapers(run)] == [(12, (13, 14, 15))]
+
+
 def test_a_chain_counts_by_its_size_and_by_the_error_that_it_arrives_with():
     settings = MeetingSettings()
     annotated = {4: _disc(40, 40, 10)}

@@ -47,6 +47,12 @@ class Layout:
         """The annotated slice with the largest mask."""
         return max(self.masks, key=lambda index: np.count_nonzero(self.masks[index]))
 
+    def tapers(self, run: Run) -> bool:
+        """Whether the structure is expected to taper along a run: from an annotation to its end, away from the largest one."""
+        start, slices = run
+        outward = bool(slices) and (slices[0] - start) * (start - self.largest) > 0
+        return outward and not self.between.intersection(slices)
+
     def pairs(self) -> list[tuple[int, int]]:
         """(source, target) of every step and of its way back, nearest to the annotated slices first."""
         steps = []

@@ -51,7 +51,7 @@ def run_chains(
             run[1],
             largest,
             layout.masks[largest],
-            tapers=run[0] != largest and not layout.between.intersection(run[1]),
+            layout.tapers(run),
         )
         for run in layout.runs
     ]
